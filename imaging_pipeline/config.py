@@ -1,0 +1,225 @@
+"""What a run may be told: frozen models, read from YAML, every key known or refused by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from imaging_pipeline.domain.digests import digest
+from imaging_pipeline.domain.lesions import Kind, Role
+from imaging_pipeline.errors import ConfigurationError
+
+#: A YAML document larger than this is no configuration; refusing it early also stops alias bombs from growing.
+MAX_DOCUMENT_BYTES = 4 * 2**20
+
+
+class Model(BaseModel):
+    """Frozen, strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of every value, defaults included."""
+        return digest(self.model_dump(mode="json"))
+
+
+class SeriesRule(Model):
+    """Which series plays which role. Patterns are shell-like (* and ?), case is ignored, all given ones must match."""
+
+    role: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    modality: str = "*"
+    series_description: str = "*"
+    protocol_name: str = "*"
+    body_part_examined: str = "*"
+    image_type: str = "*"
+
+
+class VisitsConfig(Model):
+    """How dates become visits."""
+
+    window_days: int = Field(default=14, ge=0, description="Series this close together belong to one visit.")
+
+
+class RegisterConfig(Model):
+    """Finding the baseline's place in a later scan."""
+
+    spacing_mm: float = Field(default=3.0, gt=0, description="Voxel size of the coarsest search.")
+    starts: int = Field(default=5, ge=1, description="Starting positions along the body axis.")
+    local_margin_mm: float = Field(default=30.0, gt=0, description="Neighbourhood of the lesion refined on its own.")
+    max_residual_mm: float = Field(
+        default=3.0, gt=0, description="Above this the lesion is not measured but asked for."
+    )
+
+
+class SegmentConfig(Model):
+    """Drawing the outline."""
+
+    segmenter: str = "competition"
+    min_confidence: float = Field(default=0.5, ge=0, le=1, description="Below this the outline is flagged for review.")
+
+
+class MeasureConfig(Model):
+    """Constants of the measurements; every one is printed in the report."""
+
+    calcium_threshold_hu: float = Field(default=200.0, description="Mineral is counted above this CT number.")
+    sclerotic_sd: float = Field(
+        default=2.0, gt=0, description="Lytic and sclerotic lie this many SD off the reference."
+    )
+    rim_width_mm: float = Field(default=3.0, gt=0, description="Thickness of the shell in which a rim is sought.")
+
+
+class AssessConfig(Model):
+    """Which criteria judge, with what parameters (RULES: the defaults are the decisions)."""
+
+    criteria: tuple[str, ...] = ("recist-1.1",)
+    params: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class Config(Model):
+    """A whole run."""
+
+    series_roles: tuple[SeriesRule, ...] = ()
+    visits: VisitsConfig = VisitsConfig()
+    register_: RegisterConfig = Field(default=RegisterConfig(), alias="register")
+    segment: SegmentConfig = SegmentConfig()
+    measure: MeasureConfig = MeasureConfig()
+    assess: AssessConfig = AssessConfig()
+    export: tuple[str, ...] = ("csv", "nifti")
+    pseudonym_key: str = Field(
+        default="imaging_pipeline", description="Key of the patients' pseudonyms; keep your own secret."
+    )
+
+
+Coordinates = tuple[float, float, float]
+
+
+class PixelPoint(Model):
+    """A place said as a viewer shows it: slice and in-plane position, counted from 0."""
+
+    slice: int = Field(ge=0)
+    column: float
+    row: float
+
+
+class MaskSource(Model):
+    """A mask in a file beside the lesion file, or in an object of the scan folder (`from`)."""
+
+    file: str = ""
+    label: int | str = 1
+    from_: Literal["", "seg", "rtstruct", "sr"] = Field(default="", alias="from")
+
+
+class PromptEntry(Model):
+    """One prompt: exactly one of point, line, box, mask."""
+
+    visit: str = Field(default="baseline", description='"baseline" or a date, YYYY-MM-DD.')
+    series: str = Field(default="", description="Role or SeriesInstanceUID; empty: the only CT that shows the place.")
+    point: Coordinates | PixelPoint | None = None
+    line: tuple[Coordinates, Coordinates] | None = None
+    short: tuple[Coordinates, Coordinates] | None = None
+    slices: tuple[int, int] | None = Field(
+        default=None, description="First and last slice, counted from 0 along the normal."
+    )
+    box: tuple[Coordinates, Coordinates] | None = None
+    mask: MaskSource | None = None
+
+
+class ReportedEntry(Model):
+    """What a radiologist wrote: reconciled with the measured, never averaged with it."""
+
+    visit: str = "baseline"
+    quantity: str = ""
+    value: Decimal | None = None
+    unit: str = ""
+    statement: str = ""
+    modality: str = ""
+    source: str
+
+
+class LesionEntry(Model):
+    """One lesion of one patient, as a reader names it."""
+
+    id: str = Field(min_length=1, max_length=64)
+    label: str = ""
+    site: str = ""
+    laterality: Literal["", "left", "right", "bilateral"] = ""
+    kind: Kind
+    role: Literal[Role.AUTO, Role.TARGET, Role.NON_TARGET] = Role.AUTO
+    organ: str = ""
+    bone_type: Literal["", "lytic", "mixed", "blastic"] = ""
+    prompts: tuple[PromptEntry, ...] = ()
+    reported: tuple[ReportedEntry, ...] = ()
+
+
+class PatientLesions(Model):
+    """The lesions of one patient; `patient` is the PatientID, needed where a folder holds several."""
+
+    patient: str = ""
+    lesions: tuple[LesionEntry, ...]
+
+
+class LesionFile(Model):
+    """A lesion file."""
+
+    patients: tuple[PatientLesions, ...]
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def parse_yaml(text: str, subject: str) -> Any:
+    """A YAML or JSON document as plain values.
+
+    Raises
+    ------
+    ConfigurationError
+        When it is too large, uses aliases, or is not YAML.
+    """
+    if len(text.encode("utf-8", "replace")) > MAX_DOCUMENT_BYTES:
+        raise _refusal(subject, "more than 4 MiB", "a short document", "check that this is the file you meant")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise _refusal(subject, "a YAML alias", "plain values", "write the value out")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"at line {mark.line + 1}" if mark else "somewhere"
+        raise _refusal(subject, f"a syntax error {where}", "YAML", "correct that line") from error
+
+
+def validated(model: type[ModelT], document: Any, subject: str) -> ModelT:
+    """A document as a model.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the key, and the nearest known key when it is unknown.
+    """
+    try:
+        return model.model_validate(document if document is not None else {})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "document"
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(model), n=1)
+            remedy = f"did you mean '{near[0]}'?" if near else "remove it, or see `imaging-pipeline schema`"
+            raise _refusal(f"{subject}: {where}", "an unknown key", "a key of the schema", remedy) from None
+        remedy = "see `imaging-pipeline schema` for what is allowed"
+        raise _refusal(f"{subject}: {where}", "a value that does not fit", first["msg"], remedy) from None
+
+
+def _known_keys(model: type[BaseModel]) -> list[str]:
+    schema = model.model_json_schema()
+    parts = [schema, *schema.get("$defs", {}).values()]
+    return sorted({key for part in parts for key in part.get("properties", {})})
+
+
+def _refusal(subject: str, found: str, expected: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError("E-CONFIG", subject, found=found, expected=expected, remedy=remedy)

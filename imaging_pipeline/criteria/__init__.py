@@ -1,0 +1,1 @@
+"""Response criteria: measurements in, judgements out; no images, no files."""

@@ -1,0 +1,1 @@
+"""The nouns: frozen, without files, DICOM or algorithms."""

@@ -1,0 +1,178 @@
+"""One patient's lesions through time: what was seen, measured and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+from imaging_pipeline.domain.geometry import PointLps, Transform
+from imaging_pipeline.domain.images import Mask, Series, Volume
+from imaging_pipeline.domain.lesions import Lesion
+from imaging_pipeline.errors import Problem
+
+#: Arrays of a case by digest: masks, and the cut-outs of the scans around them.
+Values = Mapping[str, Mask | Volume]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One time point; number 0 is the baseline."""
+
+    number: int
+    label: str
+    date: str
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Segmented:
+    """Measured on a mask (its digest); `points_lps` are the ends of the line, where there is one."""
+
+    mask: str
+    points_lps: tuple[PointLps, ...] = ()
+    kind: Literal["segmented"] = "segmented"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A line drawn by a reader."""
+
+    points_lps: tuple[PointLps, ...]
+    kind: Literal["drawn"] = "drawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """Measured on a mask corrected by a reader; `review` is the digest of the act."""
+
+    mask: str
+    review: str
+    points_lps: tuple[PointLps, ...] = ()
+    kind: Literal["edited"] = "edited"
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """Stated in words by somebody."""
+
+    source: str
+    kind: Literal["reported"] = "reported"
+
+
+Evidence = Segmented | Drawn | Edited | Reported
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number, already rounded to the last digit its catalogue entry prints.
+
+    `lower95` and `upper95` bound it where the uncertainty is known. `comparable`
+    is None at baseline or where nothing is compared.
+    """
+
+    lesion_id: str
+    visit: int
+    quantity: str
+    value: float
+    unit: str
+    evidence: Evidence
+    lower95: float | None = None
+    upper95: float | None = None
+    modality: str = ""
+    series_uid: str = ""
+    comparable: bool | None = None
+    flags: tuple[str, ...] = ()
+
+
+class Outcome(StrEnum):
+    """What became of looking for a lesion at a visit."""
+
+    MEASURED = "measured"
+    ABSENT = "absent"
+    NOT_IMAGED = "not_imaged"
+    NOT_EVALUABLE = "not_evaluable"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One lesion looked for at one visit: where, with what, and what came of it.
+
+    `mask` and `view` are digests into the case's values: the outline, and the
+    cut-out of the scan around it. `confidence` is between 0 and 1.
+    """
+
+    lesion_id: str
+    visit: int
+    outcome: Outcome
+    series_uid: str = ""
+    mask: str = ""
+    view: str = ""
+    transform: Transform | None = None
+    confidence: float | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One judgement of one visit by one criterion.
+
+    `overall`, `target`, `non_target` and `new_lesion` are the criterion's own
+    words ("SD", "NON-CR/NON-PD", "no", "REVIEW"). `measurements` names what was used as
+    "lesion/quantity"; `reasons` are sentences a reader can check.
+    """
+
+    criterion: str
+    visit: int
+    overall: str
+    target: str = ""
+    non_target: str = ""
+    new_lesion: str = ""
+    sum_mm: Decimal | None = None
+    nadir_mm: Decimal | None = None
+    change_from_baseline_pct: Decimal | None = None
+    change_from_nadir_pct: Decimal | None = None
+    measurements: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    evaluator: str = "imaging_pipeline"
+    best_overall_response: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """One human act on what was measured; each names the digest of the act before it."""
+
+    reader: str
+    time: str
+    act: Literal["accept", "adjust", "reject", "add", "sign"]
+    judged: str
+    previous: str
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the case was made from and with."""
+
+    version: str
+    configuration: str
+    inputs: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """All of it for one patient, under a pseudonym. Everything that leaves is a function of this and its values."""
+
+    case: str
+    visits: tuple[Visit, ...]
+    lesions: tuple[Lesion, ...]
+    sightings: tuple[Sighting, ...]
+    measurements: tuple[Measurement, ...]
+    assessments: tuple[Assessment, ...]
+    provenance: Provenance
+    problems: tuple[Problem, ...] = ()
+    reviews: tuple[Review, ...] = ()
+    schema_version: int = field(default=1)

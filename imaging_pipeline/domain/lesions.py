@@ -1,0 +1,45 @@
+"""What is followed: a lesion and its names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imaging_pipeline.domain.codes import Code
+
+
+class Kind(StrEnum):
+    """What sort of tissue a lesion is in; decides which rules and quantities apply."""
+
+    BONE = "bone"
+    NODE = "node"
+    SOFT_TISSUE = "soft_tissue"
+
+
+class Role(StrEnum):
+    """RECIST's role of a lesion; AUTO until the rules have decided."""
+
+    AUTO = "auto"
+    TARGET = "target"
+    NON_TARGET = "non_target"
+    NEW = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Lesion:
+    """One thing followed over time.
+
+    `lesion_id` is the reader's name for it ("L4"), `tracking_uid` its name for
+    ever, in every visit, modality and file.
+    """
+
+    lesion_id: str
+    tracking_uid: str
+    label: str
+    kind: Kind
+    role: Role = Role.AUTO
+    role_reason: str = ""
+    site: Code | None = None
+    laterality: str = ""
+    organ: str = ""
+    bone_type: str = ""

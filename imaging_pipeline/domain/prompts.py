@@ -1,0 +1,57 @@
+"""Where a lesion is: what a reader says before anything is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imaging_pipeline.domain.geometry import PointLps
+from imaging_pipeline.domain.images import Mask
+from imaging_pipeline.domain.lesions import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A click inside the lesion."""
+
+    point_lps: PointLps
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The RECIST line; optionally its perpendicular and the levels the lesion spans.
+
+    `span_lps` holds a point in the first and one in the last slice that shows the lesion.
+    """
+
+    long_axis_lps: tuple[PointLps, PointLps]
+    short_axis_lps: tuple[PointLps, PointLps] | None = None
+    span_lps: tuple[PointLps, PointLps] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Two opposite corners of a box, along the LPS axes, that holds the lesion."""
+
+    corners_lps: tuple[PointLps, PointLps]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A whole shape on the voxels of this volume."""
+
+    mask: Mask
+
+
+Mark = Point | Line | Box | Outline
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """All that is said of one lesion in one volume before it is segmented.
+
+    Several marks must agree. An `Outline` among them is the lesion's shape
+    carried here from another visit.
+    """
+
+    kind: Kind
+    marks: tuple[Mark, ...]

@@ -1,0 +1,1 @@
+"""The only place where files, DICOM and other people's formats exist."""

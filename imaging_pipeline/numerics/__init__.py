@@ -1,0 +1,1 @@
+"""Pure numerics: arrays and grids in, numbers, masks and transforms out."""

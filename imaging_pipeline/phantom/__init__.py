@@ -1,0 +1,1 @@
+"""The synthetic patient: analytic anatomy, scanners, DICOM."""
