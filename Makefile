@@ -1,0 +1,55 @@
+# Two commands from an empty machine: `make run` and `make test`. All else is for people who work on the code.
+PYTHON ?= python3
+BIN := .venv/bin
+SAMPLE := sample_data/case
+RESULTS := results
+
+.DEFAULT_GOAL := run
+.PHONY: run test check bench figures docs lock clean
+
+run: .venv/.ready $(SAMPLE)/truth.json
+	$(BIN)/imaging-pipeline run $(SAMPLE) --config configs/mpnst.yaml --out $(RESULTS) --workers 2
+
+test: .venv/.ready
+	tools/install-programs
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered -m "not slow"
+
+check: .venv/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/write_docs.py --check
+
+# Side by side with peers in one run; the figures the documentation quotes.
+bench: .venv/.ready
+	$(BIN)/python -m benchmarks
+
+# Accuracy on phantoms no parameter has seen, and the slow campaigns of the tests.
+figures: .venv/.ready
+	$(BIN)/python benchmarks/figures_sample.py
+	$(BIN)/python benchmarks/figures_measure.py
+	$(BIN)/python benchmarks/figures_follow.py
+	$(BIN)/pytest -n 2 -m slow
+
+docs: .venv/.ready
+	$(BIN)/python tools/write_docs.py
+
+# Names, versions and hashes only: no addresses.
+lock: .venv/.ready
+	$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
+	build/lock/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet --upgrade -o requirements.lock
+
+clean:
+	rm -rf .venv build dist $(RESULTS) $(SAMPLE) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage
+
+.venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("imaging_pipeline needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SAMPLE)/truth.json: .venv/.ready
+	$(BIN)/imaging-pipeline sample $(SAMPLE)

@@ -1,0 +1,153 @@
+"""From a lesion file's words to marks in a series: which visit, which series, where in LPS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from imaging_pipeline.config import LesionEntry, PixelPoint, PromptEntry
+from imaging_pipeline.domain.case import Visit
+from imaging_pipeline.domain.codes import SITES
+from imaging_pipeline.domain.geometry import Grid, PointLps, as_point
+from imaging_pipeline.domain.images import Mask, Series
+from imaging_pipeline.domain.lesions import Lesion
+from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Point
+from imaging_pipeline.errors import ConfigurationError
+
+#: Reads a mask for a series: (file, label, series) -> mask on the series' lattice.
+ReadMask = Callable[[Path, int | str, Series], Mask]
+
+Placement = tuple[int, Series, Mark]
+
+
+def lesion_of(entry: LesionEntry, tracking_uid: str) -> Lesion:
+    """A lesion file's entry as the lesion it names."""
+    return Lesion(
+        lesion_id=entry.id,
+        tracking_uid=tracking_uid,
+        label=entry.label or entry.id,
+        kind=entry.kind,
+        role=entry.role,
+        site=SITES.get(entry.site),
+        laterality=entry.laterality,
+        organ=entry.organ or entry.kind.value,
+        bone_type=entry.bone_type,
+    )
+
+
+def placements(entry: LesionEntry, visits: tuple[Visit, ...], folder: Path, read_mask: ReadMask) -> tuple[Placement, ...]:
+    """Every prompt of one lesion as (visit number, series, mark).
+
+    Parameters
+    ----------
+    folder
+        Where the lesion file lies; mask files are named relative to it.
+
+    Raises
+    ------
+    ConfigurationError
+        When a prompt's visit or series is not there, or two series show its place.
+    """
+    found = []
+    for number, prompt in enumerate(entry.prompts, start=1):
+        subject = f"lesion {entry.id}, prompt {number}"
+        visit = _visit_of(prompt, visits, subject)
+        series = _series_of(prompt, visit, subject)
+        found.append((visit.number, series, _mark(prompt, series, subject, folder, read_mask)))
+    return tuple(found)
+
+
+def _visit_of(prompt: PromptEntry, visits: tuple[Visit, ...], subject: str) -> Visit:
+    for visit in visits:
+        if prompt.visit == visit.date or (prompt.visit == "baseline" and visit.number == 0):
+            return visit
+    raise ConfigurationError(
+        "E-PROMPT-VISIT",
+        subject,
+        found=f"visit '{prompt.visit}'",
+        expected=f"baseline or one of {', '.join(visit.date for visit in visits)}",
+        remedy="correct the date",
+    )
+
+
+def _series_of(prompt: PromptEntry, visit: Visit, subject: str) -> Series:
+    named = [
+        series
+        for series in visit.series
+        if series.grid is not None and prompt.series in ("", series.role, series.series_instance_uid)
+    ]
+    place = _place(prompt)
+    showing = [series for series in named if place is None or (series.grid is not None and series.grid.contains(place))]
+    if len(showing) == 1:
+        return showing[0]
+    if not showing:
+        found = "no series of that name" if not named else "a place outside the series"
+        remedy = "correct series or coordinates (LPS mm, as in 3D Slicer's LPS display)"
+    else:
+        found = f"{len(showing)} series that show it"
+        remedy = "name the series by its role or SeriesInstanceUID"
+    raise ConfigurationError(
+        "E-PROMPT-SERIES", subject, found=found, expected="one series that shows it", remedy=remedy
+    )
+
+
+def _place(prompt: PromptEntry) -> PointLps | None:
+    if isinstance(prompt.point, tuple):
+        return prompt.point
+    pair = prompt.line or prompt.box
+    if pair is None:
+        return None
+    return as_point([(first + second) / 2 for first, second in zip(*pair, strict=True)])
+
+
+def _mark(prompt: PromptEntry, series: Series, subject: str, folder: Path, read_mask: ReadMask) -> Mark:
+    grid = series.grid
+    assert grid is not None
+    given: Mapping[str, object] = {
+        name: value for name in ("point", "line", "box", "mask") if (value := getattr(prompt, name)) is not None
+    }
+    if len(given) != 1:
+        raise ConfigurationError(
+            "E-PROMPT-FORM",
+            subject,
+            found=", ".join(given) or "no place",
+            expected="exactly one of point, line, box, mask",
+            remedy="write one prompt entry for each",
+        )
+    if isinstance(prompt.point, PixelPoint):
+        return Point(as_point(grid.to_lps((prompt.point.slice, prompt.point.row, prompt.point.column))))
+    if prompt.point is not None:
+        return Point(prompt.point)
+    if prompt.line is not None:
+        return Line(prompt.line, prompt.short, None if prompt.slices is None else _span(prompt.slices, grid))
+    if prompt.box is not None:
+        return Box(prompt.box)
+    assert prompt.mask is not None
+    if prompt.mask.from_ or not prompt.mask.file:
+        raise ConfigurationError(
+            "E-PROMPT-MASK",
+            subject,
+            found="a mask without a file",
+            expected="the name of a DICOM SEG, RTSTRUCT, NIfTI or NRRD file",
+            remedy="name the file relative to the lesion file",
+        )
+    return Outline(read_mask(_inside(folder, prompt.mask.file, subject), prompt.mask.label, series))
+
+
+def _span(slices: tuple[int, int], grid: Grid) -> tuple[PointLps, PointLps]:
+    middle = ((grid.shape[1] - 1) / 2, (grid.shape[2] - 1) / 2)
+    first, last = (as_point(grid.to_lps((number, *middle))) for number in sorted(slices))
+    return first, last
+
+
+def _inside(folder: Path, name: str, subject: str) -> Path:
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+        raise ConfigurationError(
+            "E-PROMPT-MASK",
+            subject,
+            found="a mask file that is not there, or outside the lesion file's folder",
+            expected="a file beside the lesion file",
+            remedy="correct the name or move the file",
+        )
+    return path
