@@ -91,7 +91,7 @@ class Config(Model):
     segment: SegmentConfig = SegmentConfig()
     measure: MeasureConfig = MeasureConfig()
     assess: AssessConfig = AssessConfig()
-    export: tuple[str, ...] = ("csv", "nifti")
+    export: tuple[str, ...] = ()
     pseudonym_key: str = Field(
         default="imaging_pipeline", description="Key of the patients' pseudonyms; keep your own secret."
     )
@@ -109,11 +109,14 @@ class PixelPoint(Model):
 
 
 class MaskSource(Model):
-    """A mask in a file beside the lesion file, or in an object of the scan folder (`from`)."""
+    """A mask: a file beside the lesion file, or an object of the patient's scan folder (`from`).
+
+    `label` is a label value, a segment number or label, or an ROI name.
+    """
 
     file: str = ""
+    from_: Literal["", "seg", "rtstruct"] = Field(default="", alias="from")
     label: int | str = 1
-    from_: Literal["", "seg", "rtstruct", "sr"] = Field(default="", alias="from")
 
 
 class PromptEntry(Model):

@@ -20,6 +20,10 @@ from imaging_pipeline.errors import OutputError
 
 Result = TypeVar("Result")
 
+_UNWRITABLE = {
+    getattr(errno, name) for name in ("EACCES", "EDQUOT", "EEXIST", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+}
+
 
 @contextmanager
 def whole_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
@@ -42,7 +46,7 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         Path(temporary).replace(path)
         temporary = None
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        if error.errno not in _UNWRITABLE:
             raise
         raise OutputError(
             "E-OUTPUT",

@@ -1,0 +1,358 @@
+"""The command line. Each command imports what it needs when it runs, so that --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imaging_pipeline import __version__
+from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem
+
+if TYPE_CHECKING:
+    from imaging_pipeline.config import Config
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+PLACE = click.Path(exists=True, path_type=Path)
+OUTPUT = click.Path(path_type=Path)
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+EXIT_CODES = """\b
+Exit codes:
+  0 everything done          1 internal error (a bug)
+  2 usage or configuration   3 nothing to do
+  4 every case failed        5 partial: some cases or series failed
+  6 output locked            7 output not writable or disk full
+  8 --strict: warnings       130 interrupted
+"""
+
+
+class _Group(click.Group):
+    """Turns a refusal into one line and the contract's exit code; a bug keeps its trace."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except PipelineError as error:
+            click.echo(str(error), err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=_Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="imaging-pipeline")
+def cli() -> None:
+    """Follow lesions through CT and MR scans: size, density, calcification and response, each with its evidence."""
+
+
+def _example(line: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Every command shows one line that works."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__doc__ = f"{function.__doc__}\n\n\b\nExample:\n  imaging-pipeline {line}"
+        return function
+
+    return decorate
+
+
+@cli.command()
+@click.argument("folder", type=OUTPUT, metavar="DIR")
+@click.option("--seed", default=0, show_default=True, help="Which patients are drawn.")
+@click.option("--visits", default=3, show_default=True, type=click.IntRange(1, 20), help="Visits per patient.")
+@click.option("--patients", default=1, show_default=True, type=click.IntRange(1, 10000), help="How many patients.")
+@click.option("--mini", is_flag=True, help="Small and coarse: for examples and tests.")
+@_example("sample scans --patients 5")
+def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool) -> None:
+    """Write the synthetic reference case as DICOM, with its truth and its lesion file."""
+    from imaging_pipeline.io.nifti import write_nifti
+    from imaging_pipeline.phantom.sample import write_sample
+
+    with _progress() as report:
+        write_sample(
+            folder,
+            seed=seed,
+            visits=visits,
+            patients=patients,
+            scale="mini" if mini else "full",
+            write_mask=write_nifti,
+            progress=lambda done, total: report("scanning the synthetic patient", done, total),
+        )
+
+
+@cli.command()
+@click.argument("scans", type=FOLDER)
+@click.option("--config", "config_file", type=FILE, help="Configuration whose rules name the series' roles.")
+@AS_JSON
+@_example("index scans --config configs/mpnst.yaml")
+def index(scans: Path, config_file: Path | None, as_json: bool) -> None:
+    """Tell what a folder holds: patients, visits, series, roles, and whether each series' geometry can be trusted."""
+    from imaging_pipeline.io.folder import index as index_folder
+    from imaging_pipeline.io.folder import index_document
+
+    document = index_document(index_folder(scans, _config(config_file)))
+    if as_json:
+        _print_json(document)
+        return
+    rows = [
+        (
+            patient["case"],
+            visit["date"],
+            series["modality"],
+            series["role"] or "-",
+            str(series["slices"]),
+            " x ".join(f"{length:.2f}" for length in series["spacing_mm"] or ()),
+            series["verdict"],
+            " ".join(problem["code"] for problem in series["issues"]),
+        )
+        for patient in document["patients"]
+        for visit in patient["visits"]
+        for series in visit["series"]
+    ]
+    _print_table(("case", "visit", "modality", "role", "slices", "spacing mm", "verdict", "problems"), rows)
+    for refused in document["rejected_files"]:
+        click.echo(f"{refused['code']} {refused['path']}", err=True)
+
+
+@cli.command()
+@click.argument("scans", type=FOLDER)
+@click.option("--config", "config_file", type=FILE, required=True, help="What to do; see configs/default.yaml.")
+@click.option("--out", type=OUTPUT, required=True, help="Results folder; made if missing, resumed if not.")
+@click.option("--lesions", type=FILE, help="Lesion file; else lesions.yaml in the scan folder.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Cases side by side.")
+@click.option("--strict", is_flag=True, help="Warnings count as failure (exit code 8).")
+@_example("run scans --config configs/mpnst.yaml --out results")
+def run(scans: Path, config_file: Path, out: Path, lesions: Path | None, workers: int, strict: bool) -> None:
+    """Follow every patient of a folder; a second run on unchanged input does no pixel work."""
+    from imaging_pipeline.batch import run as run_batch
+    from imaging_pipeline.io.tables import SUMMARY_COLUMNS, summary_rows
+
+    config = _config(config_file)
+    with _progress() as report:
+        outcome = run_batch(scans, config, out, lesions_file=lesions, workers=workers, progress=report)
+    for problem in outcome.problems:
+        if problem.severity != "note":
+            click.echo(str(problem), err=True)
+    _print_table(SUMMARY_COLUMNS, [row for case in outcome.cases for row in summary_rows(case)])
+    click.echo(outcome.sentence)
+    click.echo(f"report: {out / 'report.html'}")
+    sys.exit(outcome.exit_code(strict=strict))
+
+
+@cli.command()
+@click.argument("folder", type=PLACE)
+@click.option("--series-uid", help="Which series, where the folder holds several.")
+@click.option("--out", type=OUTPUT, required=True, help="The NIfTI file, .nii.gz.")
+@AS_JSON
+@_example("convert scans/CT --out ct.nii.gz")
+def convert(folder: Path, series_uid: str | None, out: Path, as_json: bool) -> None:
+    """Write one series as NIfTI in its physical unit (HU for CT); refuses what `run` would refuse."""
+    from imaging_pipeline.io.loaders import open_series
+    from imaging_pipeline.io.nifti import write_nifti
+
+    volume, verdict, problems = open_series(folder, series_uid)
+    write_nifti(volume, out)
+    if as_json:
+        _print_json({"verdict": verdict, "issues": [_problem_document(problem) for problem in problems]})
+    else:
+        _print_problems(problems)
+        click.echo(f"{out}: {verdict}")
+
+
+@cli.command()
+@click.argument("image", type=PLACE)
+@click.argument("mask", type=FILE)
+@click.option("--label", default="1", show_default=True, help="Label value, segment number or label, or ROI name.")
+@click.option(
+    "--kind",
+    type=click.Choice(["bone", "node", "soft_tissue"]),
+    default="soft_tissue",
+    show_default=True,
+    help="Which quantities apply.",
+)
+@click.option("--series-uid", help="Which series, where the folder holds several.")
+@AS_JSON
+@_example("measure scans/CT mask.nii.gz --label 1 --json")
+def measure(image: Path, mask: Path, label: str, kind: str, series_uid: str | None, as_json: bool) -> None:
+    """Measure one image inside one mask: every quantity that applies, with its interval.
+
+    IMAGE is a DICOM folder, a NIfTI or an NRRD file; MASK a DICOM SEG, an RTSTRUCT, a NIfTI or an NRRD file.
+    """
+    from imaging_pipeline.io.single import measure_files
+
+    document = measure_files(image, mask, label, kind, series_uid)
+    if as_json:
+        _print_json(document)
+        return
+    rows = [
+        (name.replace("_", " "), str(entry["value"]), _interval(entry), entry["unit"])
+        for name, entry in document["quantities"].items()
+    ]
+    _print_table(("quantity", "value", "95 % interval", "unit"), rows)
+    for problem in document["issues"]:
+        click.echo(f"{problem['code']} {problem['subject']}: {problem['found']}; {problem['remedy']}", err=True)
+
+
+def _interval(entry: dict[str, Any]) -> str:
+    return "" if entry["lower95"] is None else f"{entry['lower95']} to {entry['upper95']}"
+
+
+@cli.command()
+@click.argument("file", type=FILE)
+@click.option("--criterion", "criteria", multiple=True, help="Which criterion; may be repeated. Default: recist-1.1.")
+@AS_JSON
+@_example("assess measurements.csv --criterion recist-1.1")
+def assess(file: Path, criteria: tuple[str, ...], as_json: bool) -> None:
+    """Judge measurements without images: a JSON document, JSON lines, or a CSV with one row per lesion and visit."""
+    from imaging_pipeline.io.single import assess_file
+
+    for answer in assess_file(file, criteria or ("recist-1.1",)):
+        if as_json or file.suffix == ".jsonl":
+            click.echo(
+                json.dumps(answer, ensure_ascii=False, default=_number, indent=None if file.suffix == ".jsonl" else 2)
+            )
+        else:
+            _print_answer(answer)
+
+
+@cli.command()
+@click.argument("results", type=FOLDER)
+@_example("report results")
+def report(results: Path) -> None:
+    """Render the reports of a results folder again, from its stored cases."""
+    from imaging_pipeline.batch import render
+
+    render(results)
+    click.echo(f"report: {results / 'report.html'}")
+
+
+@cli.command()
+@click.argument("results", type=FOLDER)
+@click.option("--to", "formats", multiple=True, required=True, help="An exporter's name; may be repeated.")
+@click.option("--out", type=OUTPUT, required=True, help="Where the files go.")
+@_example("export results --to csv --out tables")
+def export(results: Path, formats: tuple[str, ...], out: Path) -> None:
+    """Write the stored cases in a format other tools read."""
+    from imaging_pipeline.batch import export as export_cases
+
+    for path in export_cases(results, formats, out):
+        click.echo(str(path))
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["config", "lesions", "case"]))
+@_example("schema config > config.schema.json")
+def schema(name: str) -> None:
+    """Print the JSON Schema of a document."""
+    from imaging_pipeline.config import Config, LesionFile
+    from imaging_pipeline.io.record import case_schema
+
+    schemas = {"config": Config.model_json_schema, "lesions": LesionFile.model_json_schema, "case": case_schema}
+    _print_json(schemas[name]())
+
+
+@cli.command("check-config")
+@click.argument("file", type=FILE)
+@_example("check-config configs/mpnst.yaml")
+def check_config(file: Path) -> None:
+    """Check a configuration without running it: keys, values, and that the plug-ins it names import."""
+    from imaging_pipeline import plugins
+
+    config = _config(file)
+    plugins.load("segmenters", config.segment.segmenter)
+    for group, names in (("criteria", config.assess.criteria), ("exporters", config.export)):
+        for name in names:
+            plugins.load(group, name)
+    click.echo(f"{file.name}: good")
+
+
+def _config(file: Path | None) -> Config:
+    from imaging_pipeline.config import Config, parse_yaml, validated
+
+    if file is None:
+        return Config()
+    return validated(Config, parse_yaml(_text(file), file.name), file.name)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            "E-CONFIG", file.name, found="bytes that are not UTF-8", expected="a text file", remedy="save it as UTF-8"
+        ) from None
+
+
+def _problem_document(problem: Problem) -> dict[str, str]:
+    from dataclasses import asdict
+
+    return {**asdict(problem), "severity": problem.severity.value}
+
+
+def _print_problems(problems: tuple[Problem, ...]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)
+
+
+def _number(value: object) -> float:
+    return float(str(value))  # Decimal: JSON has only one kind of number
+
+
+def _print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_number))
+
+
+def _print_answer(answer: dict[str, Any]) -> None:
+    """One assessment as a table where it has rows, else as JSON."""
+    visits = answer.get("visits")
+    if not visits:
+        _print_json(answer)
+        return
+    columns = ("id", "date", "target", "non_target", "new_lesion", "overall", "sum_mm", "change_from_nadir_pct")
+    _print_table(columns, [tuple(str(visit.get(column, "")) for column in columns) for visit in visits])
+    best = answer.get("best_overall_response") or {}
+    click.echo(
+        f"{answer['criterion']}: best overall response {best.get('unconfirmed')}, confirmed {best.get('confirmed')}"
+    )
+
+
+def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from imaging_pipeline.errors import one_line
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # Text, not str: rich would read markup in what comes from data.
+        table.add_row(*(Text(one_line(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars on standard error when that is a terminal; nothing otherwise."""
+    if not sys.stderr.isatty():
+        yield lambda step, done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield report
