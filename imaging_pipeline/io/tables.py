@@ -1,0 +1,243 @@
+"""Tables: the tidy measurements and assessments of many cases, and the few lines a terminal shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imaging_pipeline.config import Config
+from imaging_pipeline.domain.case import Case, Measurement, Values
+from imaging_pipeline.domain.lesions import Kind
+from imaging_pipeline.domain.quantities import CATALOGUE
+from imaging_pipeline.store import write_whole
+
+Cell: TypeAlias = str | float | Decimal | bool | None
+Row: TypeAlias = dict[str, Cell]
+
+# The columns are public interface: add, never rename.
+MEASUREMENT_COLUMNS: dict[str, Any] = {
+    "case": pa.string(),
+    "visit": pa.string(),
+    "visit_date": pa.string(),
+    "lesion": pa.string(),
+    "role": pa.string(),
+    "site": pa.string(),
+    "laterality": pa.string(),
+    "modality": pa.string(),
+    "quantity": pa.string(),
+    "value": pa.float64(),
+    "unit": pa.string(),
+    "lower95": pa.float64(),
+    "upper95": pa.float64(),
+    "evidence": pa.string(),
+    "comparable": pa.bool_(),
+    "flags": pa.string(),
+    "series_uid": pa.string(),
+}
+ASSESSMENT_COLUMNS: dict[str, Any] = {
+    "case": pa.string(),
+    "visit": pa.string(),
+    "visit_date": pa.string(),
+    "criterion": pa.string(),
+    "overall": pa.string(),
+    "target": pa.string(),
+    "non_target": pa.string(),
+    "new_lesion": pa.string(),
+    "sum_mm": pa.float64(),
+    "nadir_mm": pa.float64(),
+    "change_from_baseline_pct": pa.float64(),
+    "change_from_nadir_pct": pa.float64(),
+    "best_overall_response": pa.string(),
+    "measurements": pa.string(),
+    "reasons": pa.string(),
+    "evaluator": pa.string(),
+}
+
+#: Between several texts in one cell.
+SEPARATOR = "; "
+
+
+#: What a terminal shows of a lesion at a visit.
+SUMMARY_COLUMNS = ("lesion", "visit", "diameter mm", "mean density HU", "calcified %", "response")
+
+
+def measurement_rows(case: Case) -> tuple[Row, ...]:
+    """One row per measurement, in the case's order."""
+    visits = {visit.number: visit for visit in case.visits}
+    lesions = {lesion.lesion_id: lesion for lesion in case.lesions}
+    rows = []
+    for measurement in case.measurements:
+        visit, lesion = visits[measurement.visit], lesions[measurement.lesion_id]
+        row: Row = {
+            "case": case.case,
+            "visit": visit.label,
+            "visit_date": visit.date,
+            "lesion": lesion.lesion_id,
+            "role": lesion.role.value,
+            "site": lesion.site.meaning if lesion.site else "",
+            "laterality": lesion.laterality,
+            "modality": measurement.modality,
+            "quantity": measurement.quantity,
+            "value": measurement.value,
+            "unit": measurement.unit,
+            "lower95": measurement.lower95,
+            "upper95": measurement.upper95,
+            "evidence": measurement.evidence.kind,
+            "comparable": measurement.comparable,
+            "flags": SEPARATOR.join(measurement.flags),
+            "series_uid": measurement.series_uid,
+        }
+        rows.append(row)
+    return tuple(rows)
+
+
+def assessment_rows(case: Case) -> tuple[Row, ...]:
+    """One row per criterion and visit, in the case's order."""
+    visits = {visit.number: visit for visit in case.visits}
+    return tuple(
+        {
+            "case": case.case,
+            "visit": visits[assessment.visit].label,
+            "visit_date": visits[assessment.visit].date,
+            "criterion": assessment.criterion,
+            "overall": assessment.overall,
+            "target": assessment.target,
+            "non_target": assessment.non_target,
+            "new_lesion": assessment.new_lesion,
+            "sum_mm": assessment.sum_mm,
+            "nadir_mm": assessment.nadir_mm,
+            "change_from_baseline_pct": assessment.change_from_baseline_pct,
+            "change_from_nadir_pct": assessment.change_from_nadir_pct,
+            "best_overall_response": assessment.best_overall_response,
+            "measurements": SEPARATOR.join(assessment.measurements),
+            "reasons": SEPARATOR.join(assessment.reasons),
+            "evaluator": assessment.evaluator,
+        }
+        for assessment in case.assessments
+    )
+
+
+def summary_rows(case: Case) -> tuple[tuple[str, ...], ...]:
+    """What a terminal shows of a case: one row per lesion and visit, empty where nothing was measured."""
+    numbers = chosen(case.measurements)
+    # The first criterion's word stands for the visit.
+    responses = {assessment.visit: assessment.overall for assessment in reversed(case.assessments)}
+    rows = []
+    for lesion in case.lesions:
+        quantities = (size_quantity(lesion.kind), "mean_density", "calcified_fraction")
+        for visit in case.visits:
+            values = (printed(numbers.get((lesion.lesion_id, visit.number, name))) for name in quantities)
+            rows.append((lesion.lesion_id, visit.label, *values, responses.get(visit.number, "")))
+    return tuple(rows)
+
+
+def write_tables(cases: Iterable[Case], folder: Path) -> tuple[Path, ...]:
+    """Write measurements and assessments of all cases, ordered by case, as CSV and Parquet."""
+    ordered = sorted(cases, key=lambda case: case.case)
+    written: list[Path] = []
+    tables: tuple[tuple[str, Callable[[Case], tuple[Row, ...]], dict[str, Any]], ...] = (
+        ("measurements", measurement_rows, MEASUREMENT_COLUMNS),
+        ("assessments", assessment_rows, ASSESSMENT_COLUMNS),
+    )
+    for name, rows_of, columns in tables:
+        rows = [row for case in ordered for row in rows_of(case)]
+        for suffix, content in (("csv", _csv(rows, columns)), ("parquet", _parquet(rows, columns))):
+            written.append(folder / f"{name}.{suffix}")
+            write_whole(written[-1], content)
+    return tuple(written)
+
+
+def export_csv(case: Case, values: Values, folder: Path, config: Config) -> tuple[Path, ...]:  # noqa: ARG001
+    """Write the tables of one case."""
+    return write_tables((case,), folder)
+
+
+def chosen(measurements: Iterable[Measurement]) -> dict[tuple[str, int, str], Measurement]:
+    """The one measurement of several that a summary shows, by lesion, visit and quantity.
+
+    A reader's own goes before the machine's; what is only reported is never
+    taken for a measurement; among equals the first stands.
+    """
+    rank = {"edited": 0, "drawn": 1, "segmented": 2}
+    measured = [each for each in measurements if each.evidence.kind in rank]
+    best: dict[tuple[str, int, str], Measurement] = {}
+    for measurement in sorted(measured, key=lambda each: rank[each.evidence.kind]):
+        best.setdefault((measurement.lesion_id, measurement.visit, measurement.quantity), measurement)
+    return best
+
+
+def size_quantity(kind: Kind) -> str:
+    """The diameter that speaks for a lesion: the short axis of a node, else the longest (RECIST 1.1)."""
+    return "short_axis" if kind is Kind.NODE else "longest_diameter"
+
+
+def printed(measurement: Measurement | None) -> str:
+    """A value as every output prints it, without unit; empty for none."""
+    return "" if measurement is None else number(measurement.value, measurement.quantity)
+
+
+def number(value: float, quantity: str) -> str:
+    """A number with the decimals its quantity prints."""
+    return f"{value:.{CATALOGUE[quantity].decimals}f}"
+
+
+def disarmed(text: str) -> str:
+    """Text that a spreadsheet takes for text.
+
+    *Source*: CWE-1236; OWASP ASVS 1.2.10. Full-width signs fold to the plain
+    ones in some locales, and blanks and invisible characters before a sign do
+    not stop every program.
+    """
+    visible = next((sign for sign in text if unicodedata.category(sign) not in ("Zs", "Cf")), "")
+    sign = unicodedata.normalize("NFKC", visible)
+    armed = sign.startswith(("=", "+", "-", "@", "\u2212")) or unicodedata.category(visible or " ") == "Cc"
+    return f"'{text}" if armed else text
+
+
+def csv_text(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of text as CSV, formulas disarmed."""
+    return _lines([disarmed(cell) for cell in row] for row in rows)
+
+
+def _csv(rows: Sequence[Row], columns: Mapping[str, Any]) -> str:
+    return _lines([list(columns), *([_csv_cell(row, column) for column in columns] for row in rows)])
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def _csv_cell(row: Row, column: str) -> str:
+    cell = row[column]
+    if cell is None:
+        return ""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, Decimal):
+        return format(cell, "f")
+    if isinstance(cell, float):
+        return number(cell, str(row["quantity"]))
+    return disarmed(cell)
+
+
+def _parquet(rows: Sequence[Row], columns: Mapping[str, Any]) -> bytes:
+    arrays = [pa.array([_parquet_cell(row[name]) for row in rows], kind) for name, kind in columns.items()]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(arrays, names=list(columns)), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _parquet_cell(cell: Cell) -> Cell:
+    # Parquet is typed: a text is never a formula there and stays as it is.
+    return float(cell) if isinstance(cell, Decimal) else cell
