@@ -33,7 +33,7 @@ HOSTILE = (
 )
 
 DATES = ("2023-05-28", "2023-10-18", "2024-02-20")
-SPACING = (2.5, 0.78125, 0.78125)
+SPACING = (5.0, 0.9765625, 0.9765625)
 
 #: Semi-axes in mm (left, posterior, superior) and density in HU, visit by visit.
 L4 = (((15.0, 10.0, 11.0), 52.0), ((14.8, 9.9, 11.0), 214.0), ((14.6, 9.8, 10.8), 421.0))
@@ -86,7 +86,7 @@ def _visit(number, strings):
 def _series(number, lesion_id, strings):
     role = {"L4": "lumbar_ct", "AX": "chest_ct"}[lesion_id]
     centre = np.array(CENTRES[lesion_id])
-    origin = centre - np.array([200.0, 200.0, 100.0]) + number * np.array([4.3, -2.7, 11.0])
+    origin = centre - np.array([250.0, 250.0, 200.0]) + number * np.array([4.3, -2.7, 11.0])
     affine = np.eye(4)
     affine[:3, :3] = np.array([[0, 0, SPACING[2]], [0, SPACING[1], 0], [SPACING[0], 0, 0]])
     affine[:3, 3] = origin
@@ -102,7 +102,7 @@ def _series(number, lesion_id, strings):
         role,
         tuple(Instance(f"{uid}.{index + 1}", digest((uid, index))) for index in range(80)),
         grid,
-        Technique(120.0 if number != 1 else 100.0, kernel, 2.5, None, "Scanner One"),
+        Technique(120.0 if number != 1 else 100.0, kernel, SPACING[0], None, "Scanner One"),
     )
 
 
