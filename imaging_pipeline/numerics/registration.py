@@ -1,0 +1,400 @@
+"""Finding the baseline's place in another scan: rigid, whole field first, then around the lesion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+from scipy.spatial.transform import Rotation
+
+from imaging_pipeline.config import RegisterConfig
+from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix, moved
+from imaging_pipeline.domain.images import Mask, Volume
+from imaging_pipeline.domain.lesions import Kind
+from imaging_pipeline.errors import StageError
+from imaging_pipeline.numerics.pyramid import HOUNSFIELD, Bools, Floats, Level, body, finest
+
+#: What is emptier than fat or denser than cortical bone guides nothing: lung moves with breath, metal shines.
+WINDOW_HU = (-250.0, 600.0)
+#: Points of the steepest contrast that carry the fit; more cost time and add no precision.
+POINTS = 20_000
+#: Coarse levels are this many times the finest spacing.
+COARSENING = (4, 2, 1)
+#: Width of the smoothing in voxels of a level: slices of different thickness become alike, and noise no longer pulls
+#: the fit towards places between voxels.
+SMOOTHING = 0.7
+#: Cortical bone, blurred, is denser than this; trabecular bone and contrast-filled vessels mostly are not.
+BONE_HU = 250.0
+#: Half the height of a lumbar vertebra with its disc: starts nearer than this fall into one basin.
+HALF_LEVEL_MM = 15.0
+#: Cells of the field whose own displacement is estimated: about one vertebra.
+CELL_MM = 30.0
+#: The least share of the smaller body that two scans of one region have in common.
+MIN_OVERLAP = 0.25
+#: Correlation of two scans of one patient at the landmarks; of different regions it stays below.
+MIN_AGREEMENT = 0.6
+#: Standard errors by which one level must fit better than its neighbour.
+MIN_ADVANTAGE = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Landmarks:
+    """Points of the fixed scan, their values, and the change of these under a small motion about `centre_lps`."""
+
+    points_lps: NDArray[np.float64]
+    values: NDArray[np.float32]
+    gradients: NDArray[np.float32]
+    centre_lps: NDArray[np.float64]
+
+    @property
+    def jacobian(self) -> NDArray[np.float32]:
+        """(N, 6): change per radian about, then per mm along, left, posterior and superior."""
+        arms = (self.points_lps - self.centre_lps).astype(np.float32)
+        return np.hstack([np.cross(arms, self.gradients), self.gradients])
+
+
+def register(fixed: Volume, moving: Volume, config: RegisterConfig) -> Transform:
+    """Follow-up scans were aligned rigidly to the baseline from several starts along the body axis.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Baseline and later scan; any spacing, orientation and field of view.
+    config : RegisterConfig
+
+    Returns
+    -------
+    Transform
+        Baseline points to points of the later scan. `residual_mm` is the median displacement that cells of the
+        body, each on its own, would still like to make; `overlap` the share of the baseline's body seen later.
+
+    Raises
+    ------
+    StageError
+        E-REG-FAILED when nothing fits, E-REG-AMBIGUOUS when another place along the body fits as well.
+    """
+    fixed.grid.require_patient("registration")
+    moving.grid.require_patient("registration")
+    fixed_levels, moving_levels = _levels(fixed, config), _levels(moving, config)
+    bodies = [body(level, fixed.unit) for level in fixed_levels]
+    landmarks = [_landmarks(level, inside) for level, inside in zip(fixed_levels, bodies, strict=True)]
+    starts = _starts(fixed_levels[0], bodies[0], moving_levels[0], body(moving_levels[0], moving.unit), config)
+    for points, level in zip(landmarks, moving_levels, strict=True):
+        starts = _distinct([_aligned(points, level, start) for start in starts], points.centre_lps)
+    finest_points, finest_level = landmarks[-1], moving_levels[-1]
+    best = _most_plausible(starts, finest_points, finest_level, moving.series.series_instance_uid)
+    return Transform(
+        as_matrix(best),
+        fixed.grid.frame_of_reference_uid,
+        moving.grid.frame_of_reference_uid,
+        residual_mm=_residual_mm(finest_points, finest_level, best),
+        overlap=_overlap(fixed_levels[0], bodies[0], moving.grid, best),
+    )
+
+
+def refine(
+    fixed: Volume, moving: Volume, start: Transform, lesion: Mask, kind: Kind, config: RegisterConfig
+) -> Transform:
+    """Around each lesion the alignment was refined on what surrounds it: on bone alone for lesions of bone.
+
+    Parameters
+    ----------
+    fixed, moving : Volume
+        Baseline and later scan.
+    start : Transform
+        Their alignment as a whole.
+    lesion : Mask
+        The lesion in the baseline; it takes no part, because it is what changes.
+    kind : Kind
+        Bone is a rigid body of its own; soft tissue goes with all that surrounds it.
+    config : RegisterConfig
+
+    Returns
+    -------
+    Transform
+        `residual_mm` is the root mean square displacement that parts of the neighbourhood would still like to make.
+
+    Raises
+    ------
+    StageError
+        E-REG-FAILED when the neighbourhood is out of view, runs off to another level or stays unaligned.
+    """
+    place_lps = lesion.grid.to_lps(np.argwhere(lesion.array))
+    centre_lps = place_lps.mean(axis=0)
+    spacing_mm = config.spacing_mm / 2
+    near = fixed.crop(fixed.grid.box_around(place_lps, config.local_margin_mm))
+    there = moving.crop(moving.grid.box_around(start.apply(place_lps), config.local_margin_mm + HALF_LEVEL_MM))
+    level, other = (
+        _windowed(finest(part, spacing_mm), part.unit).smoothed(SMOOTHING * spacing_mm) for part in (near, there)
+    )
+    landmarks = _landmarks(level, _surroundings(level, lesion, kind, fixed.unit))
+    matrix = _aligned(landmarks, other, np.array(start.matrix))
+    travel_mm = float(np.linalg.norm(moved(matrix, centre_lps) - start.apply(centre_lps)))
+    residual_mm = _residual_mm(landmarks, other, matrix)
+    if travel_mm > HALF_LEVEL_MM or residual_mm > config.max_residual_mm:
+        raise StageError(
+            "E-REG-FAILED",
+            f"series {moving.series.series_instance_uid}",
+            found=f"a neighbourhood of the lesion {travel_mm:.1f} mm off with {residual_mm:.1f} mm left",
+            expected=f"at most {HALF_LEVEL_MM:.0f} mm and {config.max_residual_mm} mm",
+            remedy="give a prompt at that visit",
+        )
+    return replace(start, matrix=as_matrix(matrix), residual_mm=residual_mm)
+
+
+def _surroundings(level: Level, lesion: Mask, kind: Kind, unit: str) -> Bools:
+    """Where landmarks may lie: near the lesion but not in it, for lesions of bone on bone."""
+    index = lesion.grid.to_index(level.grid.to_lps(np.indices(level.array.shape).reshape(3, -1).T)).T
+    marked = ndimage.map_coordinates(lesion.array.astype(np.float32), index, order=1, mode="constant") > 0
+    outside = ~ndimage.binary_dilation(marked.reshape(level.array.shape), iterations=2)
+    if kind is Kind.BONE and unit == HOUNSFIELD:
+        return outside & ndimage.binary_dilation(level.array > BONE_HU, iterations=2)
+    return outside & body(level, unit)
+
+
+def _levels(volume: Volume, config: RegisterConfig) -> tuple[Level, ...]:
+    """From coarse to fine, values windowed so that the same tissue has the same value."""
+    fine = _windowed(finest(volume, config.spacing_mm), volume.unit)
+    coarse = (fine.coarser(config.spacing_mm * times) if times > 1 else fine for times in COARSENING)
+    return tuple(
+        level.smoothed(SMOOTHING * config.spacing_mm * times) for level, times in zip(coarse, COARSENING, strict=True)
+    )
+
+
+def _windowed(level: Level, unit: str) -> Level:
+    if unit == HOUNSFIELD:
+        return Level(np.clip(level.array, *WINDOW_HU), level.grid)
+    tissue = level.array[body(level, unit)]
+    bright = float(np.percentile(tissue, 95)) if tissue.size else 1.0
+    # MR has no unit: bright tissue takes the top of the CT window, so that one set of constants serves both.
+    return Level(np.clip(level.array / bright, 0.0, 1.5) * WINDOW_HU[1], level.grid)
+
+
+def _landmarks(level: Level, allowed: Bools, count: int = POINTS) -> _Landmarks:
+    """The `count` allowed voxels of the steepest contrast."""
+    gradients = level.gradient_lps()
+    steepness = np.where(allowed, np.linalg.norm(gradients, axis=-1), 0.0).ravel()
+    count = min(count, np.count_nonzero(steepness))
+    chosen = np.sort(np.argpartition(steepness, -count)[-count:]) if count else np.empty(0, dtype=int)
+    points_lps = level.grid.to_lps(np.stack(np.unravel_index(chosen, level.array.shape), axis=-1))
+    centre = points_lps.mean(axis=0) if count else np.zeros(3)
+    return _Landmarks(points_lps, level.array.ravel()[chosen], gradients.reshape(-1, 3)[chosen], centre)
+
+
+def _aligned(landmarks: _Landmarks, moving: Level, matrix: Floats, iterations: int = 30) -> NDArray[np.float64]:
+    """The motion nearest to `matrix` that makes the landmarks' values agree.
+
+    Inverse-compositional Gauss-Newton with Geman-McClure weights on the median absolute deviation.
+    Source: Baker and Matthews, Lucas-Kanade 20 years on, Int J Comput Vis 2004.
+    """
+    jacobian = landmarks.jacobian
+    for _ in range(iterations):
+        values, inside = moving.sampled(moved(matrix, landmarks.points_lps))
+        weights = _weights(values - landmarks.values, inside)
+        weighted = jacobian * weights[:, None]
+        normal = weighted.T @ jacobian + 1e-6 * np.eye(6)
+        step = np.linalg.solve(normal, weighted.T @ (values - landmarks.values))
+        matrix = matrix @ np.linalg.inv(_motion(step, landmarks.centre_lps))
+        if np.abs(step[3:]).max() < 0.005 and np.abs(step[:3]).max() < 5e-5:
+            break
+    return np.asarray(matrix)
+
+
+def _weights(residual: Floats, inside: Bools) -> NDArray[np.float32]:
+    """Weights that let go of what does not match: table, arms, calcified lesions."""
+    size = np.abs(residual)
+    scale = 1.4826 * float(np.median(size[inside])) + 1.0 if inside.any() else 1.0
+    result: NDArray[np.float32] = np.where(inside, 1.0 / (1.0 + (size / (2.0 * scale)) ** 2) ** 2, 0.0)
+    return result.astype(np.float32)
+
+
+def _motion(step: Floats, centre_lps: Floats) -> NDArray[np.float64]:
+    """A rotation vector about a centre and a shift as a homogeneous matrix."""
+    rotation = Rotation.from_rotvec(step[:3]).as_matrix()
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation
+    matrix[:3, 3] = centre_lps - rotation @ centre_lps + step[3:]
+    return matrix
+
+
+def _starts(
+    fixed: Level, fixed_body: Bools, moving: Level, moving_body: Bools, config: RegisterConfig
+) -> list[NDArray[np.float64]]:
+    """The best shifts at several heights, by correlation of the bodies over every shift that overlaps."""
+    spacing_mm = config.spacing_mm * COARSENING[0]
+    fixed_grid, moving_grid = (_upright(level.grid, spacing_mm) for level in (fixed, moving))
+    parts = [_resampled(fixed, fixed_body, fixed_grid), _resampled(moving, moving_body, moving_grid)]
+    correlation = _correlation(*parts[0], *parts[1])
+    # One shift per height: the best in the plane.
+    profile = correlation.max(axis=(1, 2))
+    heights: list[int] = []
+    for height in np.argsort(-profile):
+        if profile[height] > -1 and all(abs(height - other) * spacing_mm >= HALF_LEVEL_MM for other in heights):
+            heights.append(int(height))
+    origin = np.array(moving_grid.to_lps((0, 0, 0))) - np.array(fixed_grid.to_lps((0, 0, 0)))
+    starts = []
+    for height in heights[: config.starts]:
+        row, column = np.unravel_index(np.argmax(correlation[height]), correlation.shape[1:])
+        lag = np.array([height, row, column]) - (np.array(fixed_grid.shape) - 1)
+        start = np.eye(4)
+        start[:3, 3] = origin + moving_grid.matrix[:3, :3] @ lag
+        starts.append(start)
+    return starts
+
+
+def _upright(grid: Grid, spacing_mm: float) -> Grid:
+    """A grid along the body's axes that holds another: slices go up, rows back, columns left."""
+    corners = grid.to_lps(np.array(np.meshgrid(*((0, size - 1) for size in grid.shape))).reshape(3, -1).T)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    columns, rows, slices = (int(count) for count in np.maximum(1, np.floor((high - low) / spacing_mm + 1)))
+    matrix = np.zeros((4, 4))
+    matrix[2, 0] = matrix[1, 1] = matrix[0, 2] = spacing_mm
+    matrix[:3, 3], matrix[3, 3] = low, 1.0
+    return Grid((slices, rows, columns), as_matrix(matrix))
+
+
+def _resampled(level: Level, inside: Bools, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Values and body of a level on another grid."""
+    points_lps = grid.to_lps(np.indices(grid.shape).reshape(3, -1).T)
+    values, seen = level.sampled(points_lps)
+    within, _ = Level(inside.astype(np.float32), level.grid).sampled(points_lps)
+    return values.reshape(grid.shape), ((within > 0.5) & seen).astype(np.float32).reshape(grid.shape)
+
+
+def _correlation(fixed: Floats, fixed_body: Floats, moving: Floats, moving_body: Floats) -> NDArray[np.float64]:
+    """Normalised correlation within both bodies at every shift; -1 where they overlap too little.
+
+    Source: Padfield, Masked object registration in the Fourier domain, IEEE Trans Image Process 2012.
+    """
+    shape = np.array(fixed.shape) + moving.shape - 1
+    fast = [fft.next_fast_len(int(size), real=True) for size in shape]
+
+    def spectrum(array: Floats, reverse: bool = False) -> NDArray[np.complex128]:
+        turned = array[::-1, ::-1, ::-1] if reverse else array
+        return np.asarray(fft.rfftn(turned.astype(np.float64), fast))
+
+    def summed(first: NDArray[np.complex128], second: NDArray[np.complex128]) -> NDArray[np.float64]:
+        return np.asarray(fft.irfftn(first * second, fast))[tuple(slice(0, size) for size in shape)]
+
+    fixed, moving = fixed * fixed_body, moving * moving_body
+    one, value, square = (spectrum(part, reverse=True) for part in (fixed_body, fixed, fixed**2))
+    other_one, other_value, other_square = (spectrum(part) for part in (moving_body, moving, moving**2))
+    count = np.maximum(summed(one, other_one), 1.0)
+    fixed_sum, moving_sum = summed(value, other_one), summed(one, other_value)
+    fixed_spread = summed(square, other_one) - fixed_sum**2 / count
+    moving_spread = summed(one, other_square) - moving_sum**2 / count
+    covariance = summed(value, other_value) - fixed_sum * moving_sum / count
+    product = np.maximum(fixed_spread, 1.0) * np.maximum(moving_spread, 1.0)
+    enough = count >= MIN_OVERLAP * min(fixed_body.sum(), moving_body.sum())
+    return np.where(enough, covariance / np.sqrt(product), -1.0)
+
+
+def _distinct(matrices: list[NDArray[np.float64]], centre_lps: Floats) -> list[NDArray[np.float64]]:
+    """One of each group of alignments that agree where the body is."""
+    kept: list[NDArray[np.float64]] = []
+    for matrix in matrices:
+        place = moved(matrix, centre_lps)
+        if all(np.linalg.norm(place - moved(other, centre_lps)) > HALF_LEVEL_MM / 2 for other in kept):
+            kept.append(matrix)
+    return kept
+
+
+def _most_plausible(
+    matrices: list[NDArray[np.float64]], landmarks: _Landmarks, moving: Level, subject: str
+) -> NDArray[np.float64]:
+    """The alignment that beats every other in most cells of the body.
+
+    Raises
+    ------
+    StageError
+        E-REG-FAILED, E-REG-AMBIGUOUS.
+    """
+    best, *others = sorted(matrices, key=lambda matrix: -_agreement(landmarks, moving, matrix)) or [None]
+    agreement = 0.0 if best is None else _agreement(landmarks, moving, best)
+    if best is None or agreement < MIN_AGREEMENT:
+        raise StageError(
+            "E-REG-FAILED",
+            f"series {subject}",
+            found=f"a correlation with the baseline of {agreement:.2f} at best",
+            expected=f"at least {MIN_AGREEMENT}",
+            remedy="give a prompt at that visit, or check that the scan shows the same region",
+        )
+    for other in others:
+        if (advantage := _advantage(landmarks, moving, best, other)) < MIN_ADVANTAGE:
+            apart_mm = np.linalg.norm(moved(best, landmarks.centre_lps) - moved(other, landmarks.centre_lps))
+            raise StageError(
+                "E-REG-AMBIGUOUS",
+                f"series {subject}",
+                found=f"a second alignment {apart_mm:.0f} mm away that fits as well ({advantage:.1f} standard errors)",
+                expected=f"one alignment better than all others by {MIN_ADVANTAGE} standard errors",
+                remedy="give a prompt at that visit",
+            )
+    return best
+
+
+def _agreement(landmarks: _Landmarks, moving: Level, matrix: Floats) -> float:
+    """Correlation of the landmarks' values in both scans, where both see them."""
+    values, inside = moving.sampled(moved(matrix, landmarks.points_lps))
+    if np.count_nonzero(inside) < MIN_OVERLAP * inside.size:
+        return 0.0
+    return float(np.corrcoef(values[inside], landmarks.values[inside])[0, 1])
+
+
+def _advantage(landmarks: _Landmarks, moving: Level, best: Floats, other: Floats) -> float:
+    """By how many standard errors, over cells of the body, the first alignment fits better than the second."""
+    pairs = [moving.sampled(moved(matrix, landmarks.points_lps)) for matrix in (best, other)]
+    common = pairs[0][1] & pairs[1][1]
+    residuals = [np.abs(values - landmarks.values)[common] for values, _ in pairs]
+    scale = 1.4826 * np.median(residuals[0]) + 1.0
+    losses = [residual**2 / (residual**2 + (2.0 * scale) ** 2) for residual in residuals]
+    cells = _cells(landmarks.points_lps[common])
+    gains = np.bincount(cells, losses[1] - losses[0]) / np.bincount(cells)
+    return float(gains.mean() / (gains.std(ddof=1) / np.sqrt(gains.size) + 1e-9))
+
+
+def _cells(points_lps: Floats) -> NDArray[np.intp]:
+    """The number of the cell each point lies in."""
+    _, cells = np.unique(np.floor(points_lps / CELL_MM).astype(int), axis=0, return_inverse=True)
+    return np.asarray(cells).ravel()
+
+
+def _displacements(
+    landmarks: _Landmarks, moving: Level, matrix: Floats, cells: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The shift (cells, 3) in mm that each cell, left to itself, would still like to make, and what holds it there."""
+    gradients = landmarks.gradients.astype(np.float64)
+    shifts = np.zeros((cells.max() + 1, 3))
+    firmness = np.zeros((cells.max() + 1, 3, 3))
+    for _ in range(5):
+        values, inside = moving.sampled(moved(matrix, landmarks.points_lps + shifts[cells]))
+        residual = values - landmarks.values
+        weighted = gradients * _weights(residual, inside)[:, None]
+        for axis in range(3):
+            for other in range(3):
+                firmness[:, axis, other] = np.bincount(cells, weighted[:, axis] * gradients[:, other])
+        pull = np.stack([np.bincount(cells, weighted[:, axis] * residual) for axis in range(3)], axis=-1)
+        # A cell without contrast of its own stays where the whole puts it.
+        anchor = (1.4826 * np.median(np.abs(residual[inside])) + 1.0) ** 2 * np.eye(3)
+        shifts -= np.linalg.solve(firmness + anchor, pull[..., None])[..., 0]
+    return shifts, firmness
+
+
+def _residual_mm(landmarks: _Landmarks, moving: Level, matrix: Floats) -> float:
+    """Root mean square displacement of the cells, each weighted by how firmly its contrast holds it."""
+    _, inside = moving.sampled(moved(matrix, landmarks.points_lps))
+    seen = _Landmarks(
+        *(part[inside] for part in (landmarks.points_lps, landmarks.values, landmarks.gradients)), landmarks.centre_lps
+    )
+    if not inside.any():
+        return float("inf")
+    shifts, firmness = _displacements(seen, moving, matrix, _cells(seen.points_lps))
+    weighted = np.einsum("ci,cij,cj->", shifts, firmness, shifts)
+    return float(np.sqrt(3.0 * weighted / np.trace(firmness.sum(axis=0))))
+
+
+def _overlap(fixed: Level, inside: Bools, moving: Grid, matrix: Floats) -> float:
+    """The share of the fixed body that the moving scan shows."""
+    index = moving.to_index(moved(matrix, fixed.grid.to_lps(np.argwhere(inside))))
+    return float(np.all((index >= -0.5) & (index <= np.array(moving.shape) - 0.5), axis=1).mean())
