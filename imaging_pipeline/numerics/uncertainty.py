@@ -1,0 +1,68 @@
+"""How far to trust a number: the 95 % interval and what widens it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imaging_pipeline.domain.geometry import PointLps
+
+#: Half-width of a 95 % interval of a normal distribution in standard deviations.
+NORMAL_95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with its interval, the points it was taken between, and what a reader must know of it."""
+
+    value: float
+    lower95: float | None = None
+    upper95: float | None = None
+    points_lps: tuple[PointLps, ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def flagged(self, *flags: str) -> Estimate:
+        """The same estimate with more flags."""
+        return replace(self, flags=self.flags + tuple(flag for flag in flags if flag not in self.flags))
+
+
+def within(value: float, sd: float, points_lps: tuple[PointLps, ...] = (), lowest: float = -np.inf) -> Estimate:
+    """A value whose error is normal with this standard deviation; `lowest` is a bound nature sets."""
+    return Estimate(value, max(lowest, value - NORMAL_95 * sd), value + NORMAL_95 * sd, points_lps)
+
+
+def noise_sd(array: NDArray[Any]) -> float:
+    """Standard deviation of the noise of an (S, R, C) image, in the image's unit.
+
+    From second differences across slices, where the noise of a CT is independent while anatomy changes slowly;
+    their median absolute deviation, so that edges do not count. Fewer than three slices: second differences
+    along rows, which correlated noise makes smaller than the truth.
+    """
+    axis = 0 if array.shape[0] >= 3 else 1
+    if array.shape[axis] < 3:
+        return 0.0
+    steps = np.moveaxis(array, axis, 0).astype(np.float32)
+    second = steps[:-2] - 2.0 * steps[1:-1] + steps[2:]
+    # 1.4826: from the median absolute deviation to the SD of a normal; sqrt 6: SD of 1, -2, 1 times white noise.
+    return float(np.median(np.abs(second - np.median(second))) * 1.4826 / np.sqrt(6.0))
+
+
+def independent_count(
+    marked: NDArray[np.bool_], spacing_mm: tuple[float, float, float], correlation_mm: float
+) -> float:
+    """How many independent samples the marked voxels hold, when noise in a plane is alike within `correlation_mm`."""
+    voxels = float(np.count_nonzero(marked))
+    cell = max(1.0, correlation_mm**2 / (spacing_mm[1] * spacing_mm[2]))
+    return max(1.0, voxels / cell)
+
+
+def shell_sides(marked: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The outermost voxels inside and the innermost outside, counted in each plane by itself."""
+    plane = ndimage.generate_binary_structure(3, 1) & np.array([False, True, False])[:, None, None]
+    inner = marked & ~ndimage.binary_erosion(marked, plane)
+    outer = ndimage.binary_dilation(marked, plane) & ~marked
+    return inner, outer
