@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +12,7 @@ from scipy import ndimage
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Volume
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
 #: Between fat and air, halfway: what is denser belongs to the body. Source: definition of the HU scale.
@@ -58,7 +59,7 @@ def finest(volume: Volume, spacing_mm: float) -> Level:
     return Level(block_mean(volume.array, factors), _block_grid(volume.grid, factors))
 
 
-def block_mean(array: NDArray[np.number], factors: list[int]) -> NDArray[np.float32]:
+def block_mean(array: NDArray[Any], factors: list[int]) -> NDArray[np.float32]:
     """Means over blocks of `factors` voxels along (slice, row, column); incomplete blocks at the end are dropped."""
     slices, rows, columns = (size // factor for size, factor in zip(array.shape, factors, strict=True))
     per_slice, per_row, per_column = factors

@@ -48,6 +48,12 @@ class _Landmarks:
     gradients: NDArray[np.float32]
     centre_lps: NDArray[np.float64]
 
+    def where(self, chosen: Bools) -> _Landmarks:
+        """Some of the landmarks."""
+        return replace(
+            self, points_lps=self.points_lps[chosen], values=self.values[chosen], gradients=self.gradients[chosen]
+        )
+
     @property
     def jacobian(self) -> NDArray[np.float32]:
         """(N, 6): change per radian about, then per mm along, left, posterior and superior."""
@@ -81,10 +87,12 @@ def register(fixed: Volume, moving: Volume, config: RegisterConfig) -> Transform
     bodies = [body(level, fixed.unit) for level in fixed_levels]
     landmarks = [_landmarks(level, inside) for level, inside in zip(fixed_levels, bodies, strict=True)]
     starts = _starts(fixed_levels[0], bodies[0], moving_levels[0], body(moving_levels[0], moving.unit), config)
+    if not starts:
+        raise _failed(moving, "no shift at which a quarter of both bodies overlap", "one field of view in common")
     for points, level in zip(landmarks, moving_levels, strict=True):
         starts = _distinct([_aligned(points, level, start) for start in starts], points.centre_lps)
     finest_points, finest_level = landmarks[-1], moving_levels[-1]
-    best = _most_plausible(starts, finest_points, finest_level, moving.series.series_instance_uid)
+    best = _most_plausible(starts, finest_points, finest_level, moving)
     return Transform(
         as_matrix(best),
         fixed.grid.frame_of_reference_uid,
@@ -127,21 +135,29 @@ def refine(
     near = fixed.crop(fixed.grid.box_around(place_lps, config.local_margin_mm))
     there = moving.crop(moving.grid.box_around(start.apply(place_lps), config.local_margin_mm + HALF_LEVEL_MM))
     level, other = (
-        _windowed(finest(part, spacing_mm), part.unit).smoothed(SMOOTHING * spacing_mm) for part in (near, there)
+        _windowed(finest(part, spacing_mm), part.unit).smoothed(SMOOTHING * config.spacing_mm) for part in (near, there)
     )
     landmarks = _landmarks(level, _surroundings(level, lesion, kind, fixed.unit))
     matrix = _aligned(landmarks, other, np.array(start.matrix))
     travel_mm = float(np.linalg.norm(moved(matrix, centre_lps) - start.apply(centre_lps)))
     residual_mm = _residual_mm(landmarks, other, matrix)
     if travel_mm > HALF_LEVEL_MM or residual_mm > config.max_residual_mm:
-        raise StageError(
-            "E-REG-FAILED",
-            f"series {moving.series.series_instance_uid}",
-            found=f"a neighbourhood of the lesion {travel_mm:.1f} mm off with {residual_mm:.1f} mm left",
-            expected=f"at most {HALF_LEVEL_MM:.0f} mm and {config.max_residual_mm} mm",
-            remedy="give a prompt at that visit",
+        raise _failed(
+            moving,
+            f"a neighbourhood of the lesion {travel_mm:.1f} mm off with {residual_mm:.1f} mm left",
+            f"at most {HALF_LEVEL_MM:.0f} mm and {config.max_residual_mm} mm",
         )
     return replace(start, matrix=as_matrix(matrix), residual_mm=residual_mm)
+
+
+def _failed(moving: Volume, found: str, expected: str) -> StageError:
+    return StageError(
+        "E-REG-FAILED",
+        f"series {moving.series.series_instance_uid}",
+        found=found,
+        expected=expected,
+        remedy="give a prompt at that visit, or check that the scan shows the same region",
+    )
 
 
 def _surroundings(level: Level, lesion: Mask, kind: Kind, unit: str) -> Bools:
@@ -176,7 +192,7 @@ def _landmarks(level: Level, allowed: Bools, count: int = POINTS) -> _Landmarks:
     """The `count` allowed voxels of the steepest contrast."""
     gradients = level.gradient_lps()
     steepness = np.where(allowed, np.linalg.norm(gradients, axis=-1), 0.0).ravel()
-    count = min(count, np.count_nonzero(steepness))
+    count = min(count, int(np.count_nonzero(steepness)))
     chosen = np.sort(np.argpartition(steepness, -count)[-count:]) if count else np.empty(0, dtype=int)
     points_lps = level.grid.to_lps(np.stack(np.unravel_index(chosen, level.array.shape), axis=-1))
     centre = points_lps.mean(axis=0) if count else np.zeros(3)
@@ -302,7 +318,7 @@ def _distinct(matrices: list[NDArray[np.float64]], centre_lps: Floats) -> list[N
 
 
 def _most_plausible(
-    matrices: list[NDArray[np.float64]], landmarks: _Landmarks, moving: Level, subject: str
+    matrices: list[NDArray[np.float64]], landmarks: _Landmarks, moving: Level, scan: Volume
 ) -> NDArray[np.float64]:
     """The alignment that beats every other in most cells of the body.
 
@@ -311,22 +327,17 @@ def _most_plausible(
     StageError
         E-REG-FAILED, E-REG-AMBIGUOUS.
     """
-    best, *others = sorted(matrices, key=lambda matrix: -_agreement(landmarks, moving, matrix)) or [None]
-    agreement = 0.0 if best is None else _agreement(landmarks, moving, best)
-    if best is None or agreement < MIN_AGREEMENT:
-        raise StageError(
-            "E-REG-FAILED",
-            f"series {subject}",
-            found=f"a correlation with the baseline of {agreement:.2f} at best",
-            expected=f"at least {MIN_AGREEMENT}",
-            remedy="give a prompt at that visit, or check that the scan shows the same region",
-        )
+    agreements = {number: _agreement(landmarks, moving, matrix) for number, matrix in enumerate(matrices)}
+    best, *others = (matrices[number] for number in sorted(agreements, key=agreements.__getitem__, reverse=True))
+    agreement = max(agreements.values())
+    if agreement < MIN_AGREEMENT:
+        raise _failed(scan, f"a correlation with the baseline of {agreement:.2f} at best", f"at least {MIN_AGREEMENT}")
     for other in others:
         if (advantage := _advantage(landmarks, moving, best, other)) < MIN_ADVANTAGE:
             apart_mm = np.linalg.norm(moved(best, landmarks.centre_lps) - moved(other, landmarks.centre_lps))
             raise StageError(
                 "E-REG-AMBIGUOUS",
-                f"series {subject}",
+                f"series {scan.series.series_instance_uid}",
                 found=f"a second alignment {apart_mm:.0f} mm away that fits as well ({advantage:.1f} standard errors)",
                 expected=f"one alignment better than all others by {MIN_ADVANTAGE} standard errors",
                 remedy="give a prompt at that visit",
@@ -384,11 +395,9 @@ def _displacements(
 def _residual_mm(landmarks: _Landmarks, moving: Level, matrix: Floats) -> float:
     """Root mean square displacement of the cells, each weighted by how firmly its contrast holds it."""
     _, inside = moving.sampled(moved(matrix, landmarks.points_lps))
-    seen = _Landmarks(
-        *(part[inside] for part in (landmarks.points_lps, landmarks.values, landmarks.gradients)), landmarks.centre_lps
-    )
     if not inside.any():
         return float("inf")
+    seen = landmarks.where(inside)
     shifts, firmness = _displacements(seen, moving, matrix, _cells(seen.points_lps))
     weighted = np.einsum("ci,cij,cj->", shifts, firmness, shifts)
     return float(np.sqrt(3.0 * weighted / np.trace(firmness.sum(axis=0))))

@@ -1,0 +1,267 @@
+"""From a prompt to an outline, and an outline carried from one scan to another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from imaging_pipeline.config import SegmentConfig
+from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix
+from imaging_pipeline.domain.images import Mask, Volume
+from imaging_pipeline.domain.lesions import Kind
+from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt
+from imaging_pipeline.errors import StageError
+from imaging_pipeline.numerics.competition import competition, noise_of
+from imaging_pipeline.numerics.pyramid import Bools, Floats, Level
+
+MAKER = "competition"
+#: Second and third diameter of a lesion as a share of the longest, where the prompt does not say.
+ASPECT = 0.75
+#: How far the true surface lies from the expected one, as a share of the radius: known from a line, guessed otherwise.
+LOOSENESS = 0.25
+#: Voxels of the neighbourhood that is cut out; bounds time and memory for lesions of any size.
+MAX_VOXELS = 300_000
+#: Radii tried around a click.
+CLICK_RADII_MM = (5.0, 7.5, 11.0, 16.0, 24.0)
+#: The neighbourhood reaches this many times the expected radius.
+REACH = 1.8
+#: Surroundings in which a lesion competes.
+MARGIN_MM = 8.0
+#: How well a carried outline fits: registration and growth.
+CARRIED_LOOSENESS_MM = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Ellipsoid:
+    """The expected shape: centre, unit axes as rows, radii in mm."""
+
+    centre_lps: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    radii_mm: NDArray[np.float64]
+
+    def radius(self, points_lps: Floats) -> NDArray[np.float64]:
+        """Distance from the centre in units of the surface's distance: 1 on the surface."""
+        return np.asarray(np.linalg.norm((points_lps - self.centre_lps) @ self.axes.T / self.radii_mm, axis=-1))
+
+    def scaled(self, factor: float) -> _Ellipsoid:
+        return replace(self, radii_mm=self.radii_mm * factor)
+
+    @property
+    def extent_lps(self) -> NDArray[np.float64]:
+        """Ends of the three axes."""
+        arms = self.axes * self.radii_mm[:, None]
+        return np.vstack([self.centre_lps + arms, self.centre_lps - arms])
+
+
+def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
+    """Lesions were outlined by a minimum cut of appearance, edges and the shape the prompt suggests.
+
+    Parameters
+    ----------
+    volume : Volume
+        CT or MR.
+    prompt : Prompt
+        What is known of the lesion in this volume.
+    config : SegmentConfig
+
+    Returns
+    -------
+    Mask
+        On a crop of the volume's grid, with a confidence.
+
+    Raises
+    ------
+    StageError
+        E-SEG-EMPTY when nothing is found, E-SEG-LEAK when the outline runs out of its neighbourhood.
+    """
+    volume.grid.require_patient("segmentation")
+    outline = next((mark.mask for mark in prompt.marks if isinstance(mark, Outline)), None)
+    if outline is None:
+        ellipsoid = _expected(volume, prompt)
+        patch = _patch(volume, ellipsoid.scaled(REACH).extent_lps)
+        prior = _float32((1 - _radius(ellipsoid, patch.grid)) / LOOSENESS)
+    elif prompt.kind is Kind.BONE:
+        # As bone heals its density no longer shows where the lesion was: the shape at baseline does.
+        return replace(_required(outline), maker=MAKER, confidence=outline.confidence)
+    else:
+        patch = _patch(volume, _required(outline).grid.to_lps(np.argwhere(outline.array)))
+        prior = _float32(_distance_on(outline, patch.grid) / CARRIED_LOOSENESS_MM)
+    share = competition(patch.array, prior, noise_of(patch.array), config.smoothness)
+    return _settled(share, prior, patch.grid, volume.grid)
+
+
+def _expected(volume: Volume, prompt: Prompt) -> _Ellipsoid:
+    """The ellipsoid a prompt suggests before anything is looked at."""
+    line = next((mark for mark in prompt.marks if isinstance(mark, Line)), None)
+    box = next((mark for mark in prompt.marks if isinstance(mark, Box)), None)
+    if line is not None:
+        return _around_line(line, volume.grid.directions[:, 0])
+    if box is not None:
+        corners = np.array(box.corners_lps)
+        return _Ellipsoid(corners.mean(axis=0), np.eye(3), np.maximum(np.abs(np.diff(corners, axis=0))[0] / 2, 1.0))
+    point = next(mark for mark in prompt.marks if isinstance(mark, Point))
+    return _around_point(volume, np.array(point.point_lps))
+
+
+def _around_line(line: Line, normal: Floats) -> _Ellipsoid:
+    """An ellipsoid on the RECIST line; what the prompt does not say is a usual share of it."""
+    ends = np.array(line.long_axis_lps)
+    centre, arm = np.asarray(ends.mean(axis=0)), (ends[1] - ends[0]) / 2
+    length = float(np.linalg.norm(arm))
+    along = arm / length
+    up = normal - (normal @ along) * along
+    up /= np.linalg.norm(up)
+    across = np.cross(up, along)
+    wide = high = ASPECT * length
+    if line.short_axis_lps is not None:
+        short = np.array(line.short_axis_lps)
+        wide = float(np.linalg.norm(short[1] - short[0])) / 2
+        centre = centre + ((short.mean(axis=0) - centre) @ across) * across
+    if line.span_lps is not None:
+        levels = (np.array(line.span_lps) - centre) @ up
+        high = float(np.ptp(levels)) / 2
+        centre = centre + levels.mean() * up
+    return _Ellipsoid(centre, np.stack([along, across, up]), np.maximum([length, wide, high], 1.0))
+
+
+def _around_point(volume: Volume, point_lps: NDArray[np.float64]) -> _Ellipsoid:
+    """The ball around a click whose inside differs most from its surroundings."""
+    balls = [_Ellipsoid(point_lps, np.eye(3), np.full(3, radius_mm)) for radius_mm in CLICK_RADII_MM]
+    patch = _patch(volume, balls[-1].scaled(1.5).extent_lps)
+    noise = noise_of(patch.array)
+    contrasts = []
+    for ball in balls:
+        radius = _radius(ball, patch.grid)
+        inside, around = patch.array[radius < 0.9], patch.array[(radius > 1.1) & (radius < 1.5)]
+        contrasts.append(abs(np.median(inside) - np.median(around)) / (inside.std() + noise))
+    return balls[int(np.argmax(contrasts))]
+
+
+def _patch(volume: Volume, extent_lps: ArrayLike) -> Level:
+    """The neighbourhood of some points on voxels of equal edges."""
+    near = volume.crop(volume.grid.box_around(extent_lps, MARGIN_MM))
+    lengths_mm = (np.array(near.grid.shape) - 1) * near.grid.spacing_mm
+    edge_mm = max(min(near.grid.spacing_mm), float(np.prod(np.maximum(lengths_mm, 1.0)) / MAX_VOXELS) ** (1 / 3))
+    slices, rows, columns = (int(size) for size in np.maximum(1, np.floor(lengths_mm / edge_mm) + 1))
+    steps = edge_mm / np.array(near.grid.spacing_mm)
+    array = ndimage.affine_transform(
+        near.array.astype(np.float32), steps, output_shape=(slices, rows, columns), order=1, mode="nearest"
+    )
+    return Level(array, Grid((slices, rows, columns), as_matrix(near.grid.matrix @ np.diag([*steps, 1.0]))))
+
+
+def _float32(array: Floats) -> NDArray[np.float32]:
+    return array.astype(np.float32)
+
+
+def _points(grid: Grid) -> NDArray[np.float64]:
+    return grid.to_lps(np.indices(grid.shape).reshape(3, -1).T)
+
+
+def _radius(ellipsoid: _Ellipsoid, grid: Grid) -> NDArray[np.float64]:
+    return ellipsoid.radius(_points(grid)).reshape(grid.shape)
+
+
+def _distance_on(mask: Mask, grid: Grid) -> NDArray[np.float32]:
+    """Signed distance to a mask's outline in mm, positive inside, on another grid."""
+    # One voxel of margin was added; beyond it distance keeps falling.
+    padded, start = signed_distance_mm(mask), 1
+    index = mask.grid.to_index(_points(grid)).T + start
+    inside = np.clip(index, 0, np.array(padded.shape)[:, None] - 1)
+    beyond_mm = np.linalg.norm((index - inside) * np.array(mask.grid.spacing_mm)[:, None], axis=0)
+    values = ndimage.map_coordinates(padded, inside, order=1, mode="nearest") - beyond_mm
+    return np.asarray(values, dtype=np.float32).reshape(grid.shape)
+
+
+def _settled(share: Floats, prior: Floats, patch: Grid, lattice: Grid) -> Mask:
+    """The piece of the competition's outcome that the prompt lies in, on the voxels of the volume."""
+    labels, _ = ndimage.label(share > 0.5)
+    best = labels[np.unravel_index(np.argmax(np.where(labels > 0, prior, -np.inf)), labels.shape)]
+    piece = ndimage.binary_fill_holes(labels == best) if best else np.zeros(share.shape, dtype=bool)
+    expected = float(np.count_nonzero(prior > 0))
+    _require_sound(piece, expected)
+    corners = patch.to_lps(np.array(np.meshgrid(*((0, size - 1) for size in patch.shape))).reshape(3, -1).T)
+    there = lattice.crop(lattice.box_around(corners, 0.0))
+    soft = np.where(ndimage.binary_dilation(piece), np.maximum(share, np.where(piece, 0.51, 0.0)), 0.0)
+    moved = ndimage.map_coordinates(soft, patch.to_index(_points(there)).T, order=1, mode="constant")
+    mask = Mask((moved > 0.5).reshape(there.shape), there, MAKER, confidence=_confidence(share, piece))
+    return mask.crop(mask.box(1))
+
+
+def _require_sound(piece: Bools, expected: float) -> None:
+    """Refuse nothing and too much by name."""
+    volume = float(np.count_nonzero(piece))
+    if volume < 0.1 * expected:
+        raise StageError(
+            "E-SEG-EMPTY",
+            "lesion",
+            found="no tissue that stands out at the prompt",
+            expected="a lesion",
+            remedy="give a line or an outline",
+        )
+    rim = volume - np.count_nonzero(piece[1:-1, 1:-1, 1:-1])
+    if rim > 0.02 * volume or volume > 4.0 * expected:
+        raise StageError(
+            "E-SEG-LEAK",
+            "lesion",
+            found="an outline that runs out of the lesion's neighbourhood",
+            expected="a closed outline",
+            remedy="give the extent along z or an outline",
+        )
+
+
+def _confidence(share: Floats, piece: Bools) -> float:
+    """Agreement of the outline with itself at stricter and looser thresholds (Dice)."""
+    strict, loose = (share > 0.75) & piece, (share > 0.25) & ndimage.binary_dilation(piece, iterations=2)
+    both, either = (int(np.count_nonzero(part)) for part in (strict & loose, strict | loose))
+    return 2 * both / max(1, both + either)
+
+
+def _required(outline: Mask) -> Mask:
+    if not outline.array.any():
+        raise StageError(
+            "E-SEG-EMPTY",
+            "lesion",
+            found="a carried outline out of view",
+            expected="an outline in this scan",
+            remedy="give a prompt at that visit",
+        )
+    return outline
+
+
+def carry(mask: Mask, transform: Transform, grid: Grid) -> Mask:
+    """The baseline's outline was moved into each later scan.
+
+    Parameters
+    ----------
+    mask : Mask
+        The outline in fixed space.
+    transform : Transform
+        Fixed-space points to moving-space points.
+    grid : Grid
+        The voxels of the later scan.
+
+    Returns
+    -------
+    Mask
+        On a crop of `grid`; empty where the lesion is out of view.
+    """
+    place_lps = transform.apply(mask.grid.to_lps(np.argwhere(mask.array)))
+    if not len(place_lps):
+        return mask
+    margin_mm = max(mask.grid.spacing_mm)
+    there = grid.crop(grid.box_around(place_lps, margin_mm))
+    back = Grid(there.shape, as_matrix(np.array(transform.inverse().matrix) @ there.matrix))
+    return replace(mask, array=_distance_on(mask, back) > 0, grid=there)
+
+
+def signed_distance_mm(mask: Mask) -> NDArray[np.float32]:
+    """Distance to the outline, positive inside, on the mask's grid with one voxel more on each side."""
+    array = np.pad(mask.array, 1)
+    inside = ndimage.distance_transform_edt(array, mask.grid.spacing_mm)
+    outside = ndimage.distance_transform_edt(~array, mask.grid.spacing_mm)
+    result: NDArray[np.float32] = (inside - outside).astype(np.float32)
+    return result
