@@ -1,1 +1,1 @@
-"""The synthetic patient: analytic anatomy, scanners, DICOM."""
+"""The synthetic patient: analytic anatomy, scanners, DICOM, and the truth about it all."""
