@@ -46,6 +46,11 @@ class Canvas:
         rows = _part(self.y, middle[1] - reach[1], middle[1] + reach[1])
         return (rows, columns) if rows.stop > rows.start and columns.stop > columns.start else None
 
+    @property
+    def whole(self) -> Window:
+        """All of the plane."""
+        return slice(0, len(self.y)), slice(0, len(self.x))
+
     def coordinates(self, to_scanner: Matrix4, window: Window) -> Coordinates:
         """Coordinates of a window's points in the frame `to_scanner` comes from, each (r, c)."""
         rows, columns = window

@@ -226,7 +226,7 @@ def _draw_rib(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionSta
 def _draw_ilium(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
     pelvis = anatomy.pelvis
     surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 6, 0.12)).with_extents(extents)
-    centre = pelvis.wing_point(18.0, pelvis.z_mm - 22.0, right=True)
+    centre = pelvis.wing_point(18.0, pelvis.z_mm - 12.0, right=True)
     tissue = Tissue(70.0, 10.0, (7.0, 14.0), _seed(random), remnant=0.25, remnant_hu=320.0)
     return LesionState(ILIUM, replace(surface, centre=centre), tissue)
 

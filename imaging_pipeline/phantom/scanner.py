@@ -70,7 +70,7 @@ def protocols(patient: Patient, visit: int, scale: str = "full") -> tuple[Protoc
     `scale` is "full" (512 x 512) or "mini" (a coarse cut-out around the spine and the axilla).
     """
     height = {vertebra.name: vertebra.centre[2] for vertebra in patient.anatomy.vertebrae}
-    bottom, top = height["L5"] - 62.0, height["T12"] + 2.0
+    bottom, top = height["L5"] - 70.0, height["T12"] + 2.0
     chest_bottom, chest_top = height["T9"] - 16.0, height["T1"] + 12.0
     mass = patient.anatomy.cage.section(np.array(height["T4"]))
     chest_y = float(mass[2])
@@ -78,9 +78,9 @@ def protocols(patient: Patient, visit: int, scale: str = "full") -> tuple[Protoc
     if scale == "mini":
         return (
             Protocol(LUMBAR_CT, "Lumbar CT", "LSPINE", 208.0, 104, 4.0, *_SOFT[machine], (120, 120, 100)[machine],
-                     14.0, 0.0, -4.0, height["L5"] - 46.0, height["L1"] - 4.0, False),
+                     14.0, 0.0, -4.0, height["L5"] - 68.0, height["L1"] - 4.0, False),
             Protocol(CHEST_CT, "Chest CT", "CHEST", 224.0, 112, 4.0, *_SOFT[machine], (120, 120, 100)[machine],
-                     14.0, -64.0, chest_y, height["T7"] - 6.0, height["T1"] - 6.0, False),
+                     14.0, -64.0, chest_y, height["T7"] - 6.0, height["T1"] + 4.0, False),
         )  # fmt: skip
     return (
         Protocol(LUMBAR_CT, "Lumbar CT", "LSPINE", (240.0, 320.0, 280.0)[machine], 512, (2.0, 2.5, 1.5)[machine],
