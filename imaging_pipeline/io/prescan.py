@@ -49,11 +49,8 @@ _TRANSFER_SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _ITEM_BYTES = b"\xfe\xff\x00\xe0"
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-_LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_SHORT_VRS = frozenset(
-    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS")
-    + (b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
-)
+_LONG_VRS = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
+_SHORT_VRS = frozenset(re.findall(b"..", b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
 
 
 class _FaultError(Exception):
@@ -424,7 +421,7 @@ def _check_identity(header: Header) -> None:
 
 @lru_cache(maxsize=1024)
 def _check_size(
-    native: bool,  # noqa: FBT001
+    native: bool,
     pixel_bytes: int,
     file_bytes: int,
     rows: int | None,

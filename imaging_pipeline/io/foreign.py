@@ -1,0 +1,142 @@
+"""Foreign voxel arrays in this package's order: (slice, row, column), the affine straight to LPS mm."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import replace
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from imaging_pipeline.domain.geometry import Grid, as_matrix
+from imaging_pipeline.domain.images import Instance, Series, Volume
+from imaging_pipeline.errors import RefusedError
+from imaging_pipeline.io.prescan import MAX_COMPRESSION_RATIO, MAX_VOXELS
+
+#: From RAS to LPS: the first two world axes turn round.
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+#: An axis this much coarser than the others is the one the slices were stacked along.
+COARSER = 1.2
+
+#: Axes may be this far from right angles (0.1 degrees, as the gantry tilt that needs no correction).
+MAX_SHEAR = float(np.sin(np.radians(0.1)))
+
+
+def slice_axis(matrix: ArrayLike) -> int:
+    """Which array axis the slices are stacked along: the coarsest if one stands out, else the most superior-inferior.
+
+    Parameters
+    ----------
+    matrix
+        (4, 4) affine from the array's own index to LPS mm.
+    """
+    columns = np.asarray(matrix, dtype=np.float64)[:3, :3]
+    lengths = np.linalg.norm(columns, axis=0)
+    middle, longest = sorted(lengths)[1:]
+    if longest > COARSER * middle:
+        return int(np.argmax(lengths))
+    return int(np.argmax(np.abs(columns[2]) / lengths))
+
+
+def volume_of(array: NDArray[Any], matrix: ArrayLike, axis: int, series: Series, unit: str) -> Volume:
+    """A file's (i, j, k) array as a volume, `axis` first: transposed, neither resampled nor flipped.
+
+    Parameters
+    ----------
+    array
+        Shape (I, J, K), as NIfTI and NRRD index it, the fastest axis first.
+    matrix
+        (4, 4) affine from (i, j, k) to LPS mm.
+    """
+    row, column = (other for other in (2, 1, 0) if other != axis)
+    moved = array.transpose(axis, row, column)
+    affine = np.asarray(matrix, dtype=np.float64)[:, [axis, row, column, 3]]
+    slices, rows, columns = moved.shape
+    grid = Grid((slices, rows, columns), as_matrix(affine))
+    return Volume(_compact(moved), grid, unit, replace(series, grid=grid))
+
+
+def file_series(raw: bytes, modality: str) -> Series:
+    """A file that knows no series, as one: named by its content alone."""
+    return Series("", "", "", modality, "", "", (Instance("", sha256(raw).hexdigest()),))
+
+
+def _compact(array: NDArray[Any]) -> NDArray[Any]:
+    limits = np.iinfo(np.int16)
+    whole = array.dtype.kind in "iu" and array.min() >= limits.min and array.max() <= limits.max
+    return np.array(array, dtype=np.int16 if whole else np.float32, order="C")
+
+
+def unpacked(raw: bytes, length: int, subject: str) -> bytes:
+    """The first bytes of a file that may be gzipped; no more is inflated than asked for.
+
+    Raises
+    ------
+    RefusedError
+        When the stream is damaged.
+    """
+    if not raw.startswith(b"\x1f\x8b"):
+        return raw[:length]
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(raw)) as packed:
+            content = packed.read(length)
+            packed.read(1)  # at the end of the stream this compares its checksum
+    except (OSError, EOFError, zlib.error) as error:
+        raise _refusal("E-FILE-TRUNCATED", subject, "a damaged gzip stream", "a whole one") from error
+    return content
+
+
+def require_affine(matrix: NDArray[np.float64], subject: str) -> None:
+    """Refuse an affine that places no voxels: not finite, flat or sheared.
+
+    Raises
+    ------
+    RefusedError
+        Naming the file.
+    """
+    columns = matrix[:3, :3]
+    lengths = np.linalg.norm(columns, axis=0)
+    if not np.isfinite(matrix).all() or not (lengths > 0).all():
+        found = "axes without a length"
+    elif np.abs(np.triu((columns / lengths).T @ (columns / lengths), 1)).max() > MAX_SHEAR:
+        found = "axes that do not meet at right angles"
+    else:
+        return
+    raise _refusal("E-GEOM-AFFINE", subject, found, "a box of voxels with a place")
+
+
+def require_numbers(array: NDArray[Any], subject: str) -> None:
+    """Refuse voxels that are not numbers.
+
+    Raises
+    ------
+    RefusedError
+        Naming the file.
+    """
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise _refusal("E-PIX-FORMAT", subject, "voxels that are not finite", "a number in every voxel")
+
+
+def check_size(voxels: int, needed_bytes: int, file_bytes: int, subject: str, *, packed: bool) -> None:
+    """Hold the size a header states against the file, before anything is allocated.
+
+    Raises
+    ------
+    RefusedError
+        Naming the file.
+    """
+    if voxels > MAX_VOXELS:
+        raise _refusal("E-PIX-SIZE", subject, f"{voxels} voxels", f"at most {MAX_VOXELS}")
+    if packed and needed_bytes > MAX_COMPRESSION_RATIO * file_bytes:
+        raise _refusal("E-PIX-SIZE", subject, f"{needed_bytes} bytes in {file_bytes}", "compression below 1000 to 1")
+    if not packed and needed_bytes > file_bytes:
+        raise _refusal("E-FILE-TRUNCATED", subject, f"{file_bytes} bytes", f"{needed_bytes}, as its header says")
+
+
+def _refusal(code: str, subject: str, found: str, expected: str) -> RefusedError:
+    return RefusedError(code, subject, found=found, expected=expected, remedy="write the file again from its source")
