@@ -1,0 +1,52 @@
+"""Exact decimals: nothing is rounded before it is compared, and printed numbers are the compared ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+#: Sizes have at most MAX_DIGITS digits, so sums, products of two and multiples by a threshold fit without rounding.
+MAX_DIGITS = 20
+_CONTEXT = Context(prec=3 * MAX_DIGITS, rounding=ROUND_HALF_EVEN)
+
+ZERO = Decimal(0)
+_PERCENT_DIGITS = Decimal("1e-10")  # percentages are for reading: thresholds are compared by multiplication
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def exactly(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Run a function with enough decimal digits that nothing is rounded."""
+
+    @wraps(function)
+    def wrapped(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with localcontext(_CONTEXT):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def as_decimal(value: float) -> Decimal:
+    """A measured float as the decimal that is printed for it."""
+    return Decimal(repr(value))
+
+
+def change_pct(now: Decimal | None, before: Decimal | None) -> Decimal | None:
+    """Change in percent of the earlier value; None where either is missing or the earlier one is 0."""
+    if now is None or not before:
+        return None
+    return ((now - before) * 100 / before).quantize(_PERCENT_DIGITS).normalize()
+
+
+def plain(value: Decimal) -> str:
+    """All digits, without exponent or trailing zeros."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def signed_pct(value: Decimal | None) -> str:
+    """A change for a sentence, to a tenth of a percent, or "from 0" where there is no ratio."""
+    return "from 0" if value is None else f"{value:+.1f} %"
