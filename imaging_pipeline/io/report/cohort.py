@@ -1,0 +1,235 @@
+"""What the page of all patients shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from imaging_pipeline.domain.case import Assessment, Case
+from imaging_pipeline.errors import Problem, Severity
+from imaging_pipeline.io.report import wording
+from imaging_pipeline.io.report.plots import Tick, nice_ticks, tick_label
+
+#: Problems of one code written out; the rest is counted, and stands in issues.json.
+SHOWN_PER_CODE = 20
+
+#: RECIST 1.1: partial response at 30 % below baseline; progression at 20 % above (drawn, not judged, here).
+RECIST_LINES = (-30.0, 20.0)
+
+WIDTH, HEIGHT = 560.0, 260.0
+LEFT, RIGHT, TOP, BOTTOM = 48.0, 12.0, 12.0, 28.0
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRow:
+    """One patient on the cohort page."""
+
+    case: str
+    visits: int
+    lesions: int
+    first: str
+    last: str
+    days: float
+    latest: str
+    best: str
+    change: float | None
+    best_change: float | None
+    errors: int
+    warnings: int
+
+    @property
+    def link(self) -> str:
+        """The patient's page."""
+        return f"cases/{self.case}/report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One patient's best change in the waterfall."""
+
+    left: float
+    width: float
+    top: float
+    height: float
+    tone: str
+    note: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """One patient's change over time in the spider plot."""
+
+    points: str
+    end: tuple[float, float]
+    tone: str
+    note: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Axes around bars or threads."""
+
+    up: tuple[Tick, ...]
+    across: tuple[Tick, ...]
+    guides: tuple[Tick, ...]
+    zero: float
+    bars: tuple[Bar, ...] = ()
+    threads: tuple[Thread, ...] = ()
+    width: float = WIDTH
+    height: float = HEIGHT
+    left: float = LEFT
+    right: float = WIDTH - RIGHT
+    top: float = TOP
+    bottom: float = HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemGroup:
+    """Problems of one code."""
+
+    first: wording.Attention
+    shown: tuple[wording.Attention, ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CohortPage:
+    """Everything on the page of all patients."""
+
+    rows: tuple[PatientRow, ...]
+    problems: tuple[ProblemGroup, ...]
+    responses: tuple[tuple[str, int], ...]
+    waterfall: Frame | None
+    spider: Frame | None
+    criterion: str
+
+
+def cohort_page(cases: Sequence[Case], problems: Sequence[Problem]) -> CohortPage:
+    """The page of all patients; the patients with problems come first."""
+    rows = sorted((_row(case) for case in cases), key=lambda row: (-row.errors, -row.warnings, row.case))
+    counts = Counter(row.best or "none" for row in rows)
+    criteria = sorted({case.assessments[0].criterion for case in cases if case.assessments})
+    return CohortPage(
+        tuple(rows),
+        _grouped(problems),
+        tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        _waterfall(rows),
+        _spider(cases, {row.case: row for row in rows}),
+        ", ".join(criteria),
+    )
+
+
+def _row(case: Case) -> PatientRow:
+    assessments = _first_criterion(case)
+    changes = [
+        float(each.change_from_baseline_pct) for each in assessments if each.change_from_baseline_pct is not None
+    ]
+    last = assessments[-1] if assessments else None
+    severities = Counter(problem.severity for problem in case.problems)
+    return PatientRow(
+        case.case,
+        len(case.visits),
+        len(case.lesions),
+        case.visits[0].date if case.visits else "",
+        case.visits[-1].date if case.visits else "",
+        wording.days(case.visits)[-1] if case.visits else 0.0,
+        last.overall if last else "",
+        last.best_overall_response if last else "",
+        changes[-1] if changes else None,
+        min(changes) if changes else None,
+        severities[Severity.ERROR],
+        severities[Severity.WARNING],
+    )
+
+
+def _first_criterion(case: Case) -> tuple[Assessment, ...]:
+    return tuple(each for each in case.assessments if each.criterion == case.assessments[0].criterion)
+
+
+def _grouped(problems: Sequence[Problem]) -> tuple[ProblemGroup, ...]:
+    groups: dict[str, list[wording.Attention]] = {}
+    for item in wording.of_problems(problems):
+        groups.setdefault(item.code, []).append(item)
+    return tuple(ProblemGroup(group[0], tuple(group[:SHOWN_PER_CODE]), len(group)) for group in groups.values())
+
+
+def _waterfall(rows: Sequence[PatientRow]) -> Frame | None:
+    changed = sorted((row for row in rows if row.best_change is not None), key=lambda row: (-_best(row), row.case))
+    if not changed:
+        return None
+    place, up = _vertical([_best(row) for row in changed])
+    step = (WIDTH - LEFT - RIGHT) / len(changed)
+    bars = tuple(
+        Bar(
+            round(LEFT + number * step, 2),
+            # A gap between bars while they are wide enough to show one.
+            round(step * 0.8 if step > 4 else step, 2),
+            min(place(_best(row)), place(0)),
+            max(round(abs(place(_best(row)) - place(0)), 1), 0.6),
+            wording.tone(row.best),
+            f"{row.case}: best change {wording.percent(row.best_change)}, best response {row.best or 'none'}",
+            row.link,
+        )
+        for number, row in enumerate(changed)
+    )
+    return Frame(up, (), _guides(place), place(0), bars=bars)
+
+
+def _spider(cases: Sequence[Case], rows: dict[str, PatientRow]) -> Frame | None:
+    courses = {case.case: course for case in cases if len(course := _course(case)) > 1}
+    if not courses:
+        return None
+    place, up = _vertical([change for course in courses.values() for _, change in course])
+    ticks = nice_ticks(0.0, max(course[-1][0] for course in courses.values()))
+    threads = []
+    for name, course in courses.items():
+        points = [(_across(day, ticks), place(change)) for day, change in course]
+        row = rows[name]
+        note = (
+            f"{name}: {wording.percent(course[-1][1])} at day {course[-1][0]:.0f}, best response {row.best or 'none'}"
+        )
+        path = " ".join(f"{left},{top}" for left, top in points)
+        threads.append(Thread(path, points[-1], wording.tone(row.best), note, row.link))
+    across = tuple(Tick(_across(day, ticks), f"{day:.0f}") for day in ticks)
+    return Frame(up, across, _guides(place), place(0), threads=tuple(threads))
+
+
+def _course(case: Case) -> list[tuple[float, float]]:
+    """Day and change from baseline of each judged visit; the baseline itself is day 0 and no change."""
+    days = dict(zip((visit.number for visit in case.visits), wording.days(case.visits), strict=True))
+    course = [
+        (days[each.visit], float(each.change_from_baseline_pct))
+        for each in _first_criterion(case)
+        if each.change_from_baseline_pct is not None and days[each.visit] > 0
+    ]
+    return [(0.0, 0.0), *course]
+
+
+class _Vertical:
+    def __init__(self, low: float, high: float) -> None:
+        self._low, self._factor = low, (HEIGHT - BOTTOM - TOP) / (high - low)
+
+    def __call__(self, change: float) -> float:
+        return round(HEIGHT - BOTTOM - (change - self._low) * self._factor, 1)
+
+
+def _vertical(changes: Sequence[float]) -> tuple[_Vertical, tuple[Tick, ...]]:
+    ticks = nice_ticks(min(*changes, *RECIST_LINES), max(*changes, *RECIST_LINES))
+    place = _Vertical(ticks[0], ticks[-1])
+    return place, tuple(Tick(place(tick), tick_label(tick, ticks)) for tick in ticks)
+
+
+def _across(day: float, ticks: Sequence[float]) -> float:
+    return round(LEFT + (WIDTH - LEFT - RIGHT) * day / ticks[-1], 1)
+
+
+def _guides(place: _Vertical) -> tuple[Tick, ...]:
+    return tuple(Tick(place(line), f"{wording.signed(f'{line:+.0f}')} %") for line in RECIST_LINES)
+
+
+def _best(row: PatientRow) -> float:
+    assert row.best_change is not None
+    return row.best_change
