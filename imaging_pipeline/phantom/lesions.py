@@ -16,6 +16,7 @@ from imaging_pipeline.phantom.skeleton import Vertebra
 from imaging_pipeline.phantom.surfaces import Surface
 
 RIM_PATCH_MM = 14.0
+RIM_SD_HU = 45.0
 REMNANT_PATCH_MM = 7.0
 
 
@@ -30,7 +31,7 @@ class Island:
 
 @dataclass(frozen=True, slots=True)
 class Rim:
-    """A sclerotic shell just inside the border, over a share (0 to 1) of it."""
+    """A sclerotic shell just inside the border, over a share (0 to 1) of it; its density varies by `RIM_SD_HU`."""
 
     width_mm: float
     hu: float
@@ -152,10 +153,13 @@ class LesionState:
         shell = both(outside, -outside - wall.thickness_mm)
         return both(shell, patches(points, wall.seed, RIM_PATCH_MM, wall.share))
 
-    def _minerals(self, points: Coordinates, depth_mm: Array) -> list[tuple[Array, float]]:
+    def _minerals(self, points: Coordinates, depth_mm: Array) -> list[tuple[Array, float | Array]]:
         """Each mineral part's distance and CT number, in the order they are painted."""
         tissue = self.tissue
-        parts = [(self.rim_distance(points, depth_mm), tissue.rim.hu)] if tissue.rim else []
+        parts: list[tuple[Array, float | Array]] = []
+        if tissue.rim:
+            hu = tissue.rim.hu + RIM_SD_HU * Waves(tissue.rim.seed + 1, tissue.texture_mm)(points)
+            parts.append((self.rim_distance(points, depth_mm), hu))
         low, high = float(points[2].min()), float(points[2].max())
         for island in tissue.islands:
             x, y, z = (middle + offset for middle, offset in zip(self.surface.centre, island.centre, strict=True))

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.random import Generator
 
-from imaging_pipeline.domain.geometry import as_matrix
+from imaging_pipeline.domain.geometry import as_matrix, moved
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.phantom.anatomy import Anatomy, draw_anatomy, draw_bowel
 from imaging_pipeline.phantom.canvas import Matrix4
@@ -77,6 +77,7 @@ class Patient:
     """One synthetic patient through time."""
 
     patient_id: str
+    birth_date: str
     seed: tuple[int, int]
     course: Course
     anatomy: Anatomy
@@ -87,9 +88,25 @@ class Patient:
         states = self.visits[visit].lesions
         return next((state for state in states if state.plan.lesion_id == lesion_id), None)
 
+    def lesion_ids(self, series_role: str) -> tuple[str, ...]:
+        """Every lesion that a series shows at any visit, in the order of appearance."""
+        states = [state for visit in self.visits for state in visit.lesions]
+        return tuple(dict.fromkeys(s.plan.lesion_id for s in states if s.plan.series_role == series_role))
+
+    def has_new(self, visit: int) -> bool:
+        """Whether a lesion is there at a visit that was not there at baseline."""
+        before = {state.plan.lesion_id for state in self.visits[0].lesions}
+        return any(state.plan.lesion_id not in before for state in self.visits[visit].lesions)
+
     def to_scanner(self, visit: int, bone: str) -> Matrix4:
         """Where the piece a bone belongs to lies at a visit: anatomy's frame to scanner LPS."""
         return self.visits[visit].posture.pieces(self.anatomy.vertebrae)[piece_of(bone)]
+
+    def back_mm(self, visit: int) -> float:
+        """How far back, in scanner LPS, the patient reaches at a visit: where the table is."""
+        curve = self.anatomy.trunk.spine
+        deepest = (0.0, curve.middle_mm + curve.swing_mm + 68.0, curve.lordosis_z_mm + curve.half_period_mm)
+        return float(moved(self.to_scanner(visit, "T6"), deepest)[1])
 
     def movement(self, visit: int, bone: str) -> Matrix4:
         """Baseline LPS to a visit's LPS, for the piece a bone belongs to."""
@@ -100,12 +117,13 @@ class Patient:
 def draw_patient(seed: int, number: int = 0, visits: int = 3) -> Patient:
     """Draw patient `number` of a seed. Patient 0 of seed 0 is the reference case: the mass shrinks and stays stable."""
     reference = seed == 0 and number == 0
-    anatomy = draw_anatomy(_stream(seed, number, "anatomy"))
+    anatomy = draw_anatomy(_stream(seed, number, "anatomy"), flattened="L4")
     course = Course.STABLE if reference else Course(_stream(seed, number, "course").choice(list(Course)))
     onset = _draw_lesions(_stream(seed, number, "lesions"), anatomy, reference)
     days = [_date(index) for index in range(visits)]
     return Patient(
         f"SAMPLE-{number + 1:03d}" if seed == 0 else f"SAMPLE-{seed}-{number + 1:03d}",
+        "1955-02-14" if reference else _draw_birth_date(_stream(seed, number, "birth date")),
         (seed, number),
         course,
         anatomy,
@@ -127,6 +145,10 @@ def draw_patient(seed: int, number: int = 0, visits: int = 3) -> Patient:
 def _stream(seed: int, number: int, purpose: str) -> Generator:
     """Random numbers of their own for each purpose, so that drawing more of one thing changes no other."""
     return np.random.default_rng((seed, number, crc32(purpose.encode())))
+
+
+def _draw_birth_date(random: Generator) -> str:
+    return (date(1935, 1, 1) + timedelta(days=int(random.integers(365 * 35)))).isoformat()
 
 
 def _date(index: int) -> str:
@@ -176,19 +198,19 @@ def _lobes(random: Generator, count: int, height: float) -> tuple[Lobe, ...]:
     directions = random.standard_normal((count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     return tuple(
-        Lobe((x, y, z), float(random.uniform(-0.8, 1.0)) * height, float(random.uniform(3.0, 7.0)))
+        Lobe((x, y, z), float(random.uniform(-0.8, 1.0)) * height, float(random.uniform(4.0, 12.0)))
         for x, y, z in directions.tolist()
     )
 
 
 def _draw_l4(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
     vertebra = anatomy.vertebra("L4")
-    lobes = (*_lobes(random, 7, 0.14), Lobe((0.86, 0.36, 0.36), 0.12, 5.0), Lobe((0.86, -0.36, -0.36), 0.12, 5.0))
+    lobes = (*_lobes(random, 9, 0.2), Lobe((0.86, 0.36, 0.36), 0.12, 5.0), Lobe((0.86, -0.36, -0.36), 0.12, 5.0))
     surface = Surface((0.0, 0.0, 0.0), (15.0, 10.0, 11.0), lobes).with_extents(extents)
     # The left end goes just through the wall, so that the cortex is thin around and broken there.
     reach = float(surface.vertices(4)[:, 0].max())
     wall = 0.46 * vertebra.width_mm
-    local = np.array((wall + 0.9 - reach, -1.0, -1.0, 1.0))
+    local = np.array((wall + 1.6 - reach, -1.0, -0.8, 1.0))
     centre = (vertebra.frame @ local)[:3].tolist()
     tissue = Tissue(50.0, 6.0, (8.0, 16.0), _seed(random))
     return LesionState(L4, replace(surface, centre=(centre[0], centre[1], centre[2])), tissue)
@@ -197,7 +219,7 @@ def _draw_l4(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionStat
 def _draw_axilla(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
     # Two pointed ends along the long axis: the "rat tails" of a nerve sheath tumour.
     tails = (Lobe((0.10, 0.98, 0.17), 0.30, 16.0), Lobe((-0.10, -0.98, -0.17), 0.26, 16.0))
-    surface = Surface((0.0, 0.0, 0.0), (15.0, 22.0, 18.0), (*_lobes(random, 9, 0.13), *tails)).with_extents(extents)
+    surface = Surface((0.0, 0.0, 0.0), (15.0, 22.0, 18.0), (*_lobes(random, 10, 0.2), *tails)).with_extents(extents)
     turn = rotation(2, random.uniform(-0.25, 0.15)) @ rotation(0, random.uniform(-0.12, 0.12))
     cage = anatomy.cage
     z = anatomy.vertebra("T4").centre[2] + random.uniform(-6.0, 6.0)
@@ -227,7 +249,7 @@ def _draw_ilium(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionS
     pelvis = anatomy.pelvis
     surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 6, 0.12)).with_extents(extents)
     centre = pelvis.wing_point(18.0, pelvis.z_mm - 12.0, right=True)
-    tissue = Tissue(70.0, 10.0, (7.0, 14.0), _seed(random), remnant=0.25, remnant_hu=320.0)
+    tissue = Tissue(70.0, 10.0, (7.0, 14.0), _seed(random), remnant=0.25, remnant_hu=185.0)
     return LesionState(ILIUM, replace(surface, centre=centre), tissue)
 
 
@@ -267,7 +289,7 @@ def _healed(state: LesionState, healing: float, anatomy: Anatomy, random: Genera
     rim_seed, wall_seed = _seed(random), _seed(random)
     if not healing:
         return state
-    rim = Rim(1.0 + 0.8 * healing, 300.0 + 180.0 * healing, 0.35 + 0.45 * healing, rim_seed)
+    rim = Rim(0.9 + 0.5 * healing, 330.0 + 150.0 * healing, 0.35 + 0.35 * healing, rim_seed)
     wall = None
     if state.plan is L4:
         wall = Wall(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from zlib import crc32
 
 import numpy as np
 import scipy.fft
@@ -119,18 +120,21 @@ def series_grid(patient: Patient, visit: int, protocol: Protocol) -> Grid:
     return Grid((count, protocol.matrix, protocol.matrix), as_matrix(affine), frame_of_reference_uid=frame)
 
 
-def scan(patient: Patient, visit: int, protocol: Protocol, noise: bool = True) -> Volume:
+def scan(patient: Patient, visit: int, protocol: Protocol) -> Volume:
     """Acquire one series: CT numbers as int16 on an axial grid."""
     grid = series_grid(patient, visit, protocol)
-    random = np.random.default_rng((*patient.seed, visit, len(protocol.role), 7))
-    array = np.empty(grid.shape, dtype=np.int16)
-    for index in range(grid.shape[0]):
-        hu = slice_hu(patient, visit, protocol, grid, index)
-        if noise:
-            hu += noise_field(random, protocol.matrix, protocol.pixel_mm, protocol.spread_mm) * protocol.noise_hu
-        array[index] = np.clip(np.rint(hu), FLOOR_HU, CEILING_HU)
-    array[:, outside_field(protocol.matrix)] = FLOOR_HU
-    return Volume(array, grid, HU, _series(patient, visit, protocol, grid))
+    slices = [scan_slice(patient, visit, protocol, grid, index) for index in range(grid.shape[0])]
+    return Volume(np.stack(slices), grid, HU, _series(patient, visit, protocol, grid))
+
+
+def scan_slice(patient: Patient, visit: int, protocol: Protocol, grid: Grid, index: int) -> NDArray[np.int16]:
+    """Acquire one slice (R, C), noise included; each slice draws its own, so that any may be acquired alone."""
+    random = np.random.default_rng((*patient.seed, visit, crc32(protocol.role.encode()), index))
+    hu = slice_hu(patient, visit, protocol, grid, index)
+    hu += noise_field(random, protocol.matrix, protocol.pixel_mm, protocol.spread_mm) * protocol.noise_hu
+    hu[outside_field(protocol.matrix)] = FLOOR_HU
+    result: NDArray[np.int16] = np.clip(np.rint(hu), FLOOR_HU, CEILING_HU).astype(np.int16)
+    return result
 
 
 def slice_hu(patient: Patient, visit: int, protocol: Protocol, grid: Grid, index: int) -> NDArray[np.float32]:
@@ -142,7 +146,7 @@ def slice_hu(patient: Patient, visit: int, protocol: Protocol, grid: Grid, index
     z = float(grid.affine[2][3]) + index * protocol.thickness_mm
     base = _blank(grid, protocol, z)
     if protocol.table:
-        paint_table(base)
+        paint_table(base, patient.back_mm(visit))
     near_cage = patient.anatomy.paint_soft(base, state.posture, state.bowel)
     pieces = {lesion.plan.bone: patient.to_scanner(visit, lesion.plan.bone) for lesion in state.lesions}
     planes = int(np.ceil(protocol.thickness_mm / PROFILE_STEP_MM))
@@ -206,12 +210,12 @@ def outside_field(matrix: int) -> NDArray[np.bool_]:
     return np.hypot(offset[:, np.newaxis], offset) > matrix / 2
 
 
-def paint_table(canvas: Canvas) -> None:
-    """The table: a shallow trough that stays where it is while the patient moves."""
+def paint_table(canvas: Canvas, back_mm: float) -> None:
+    """The table: a shallow trough right behind the patient's back, level however the patient is turned."""
     x, y = canvas.x[np.newaxis, :], canvas.y[:, np.newaxis]
-    surface = y - (128.0 - x * x * np.float32(0.0011))
-    shell = both(np.abs(surface - 7.0) - 8.0, np.abs(x) - 210.0 + 0.0 * y)
-    canvas.paint_layers(canvas.whole, shell, ((0.0, -60.0), (1.8, -930.0)))
+    below = y - (back_mm + 14.0 - x * x * np.float32(0.0009))
+    shell = both(np.abs(below - 12.0) - 12.0, np.abs(x) - 215.0 + 0.0 * y)
+    canvas.paint_layers(canvas.whole, shell, ((0.0, 10.0), (2.2, -940.0)))
 
 
 def _blank(grid: Grid, protocol: Protocol, z: float) -> Canvas:

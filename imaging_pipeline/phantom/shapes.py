@@ -35,6 +35,13 @@ def capsule(points: Coordinates, start: Triple, end: Triple, radius: float, end_
     return result
 
 
+def radial(reach_mm: Array, level: Array) -> Array:
+    """Distance along a radius to where a level that grows in proportion to the reach is 1; negative before."""
+    # A hair more than the reach keeps the very middle, where both are 0, inside.
+    result: Array = (reach_mm + 0.01) * (1.0 - 1.0 / np.maximum(level, 1e-4))
+    return result
+
+
 def both(first: Array, second: Array, rounding_mm: float = 0.0) -> Array:
     """Inside both bodies; the edge where they meet is rounded over some millimetres."""
     if not rounding_mm:

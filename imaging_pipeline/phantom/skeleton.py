@@ -5,9 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imaging_pipeline.phantom.canvas import Canvas, Matrix4
-from imaging_pipeline.phantom.shapes import Array, Coordinates, Triple, Waves, both, capsule, either, ellipsoid, step
+from imaging_pipeline.phantom.shapes import (
+    Array,
+    Coordinates,
+    Triple,
+    Waves,
+    both,
+    capsule,
+    either,
+    ellipsoid,
+    radial,
+    step,
+)
 
 CORTEX_HU = 760.0
 ARCH_CORTEX_HU = 680.0
@@ -98,7 +110,7 @@ class Vertebra:
         v = (y * hollow * (2 / self.depth_mm) / waist) ** 2
         # A square with very round corners: between a circle and |u|^4 + |v|^4 = 1.
         share = np.sqrt(np.sqrt(u * u + v * v + 1.5 * u * v))
-        return share, np.sqrt(x * x + y * y) * (1.0 - 1.0 / np.maximum(share, 1e-3))
+        return share, radial(np.sqrt(x * x + y * y), share)
 
     def arch_distance(self, points: Coordinates) -> Array:
         """Distance to pedicles, laminae and processes, the canal left free."""
@@ -132,6 +144,18 @@ class Vertebra:
         """Trabecular CT numbers of the body."""
         result: Array = mean_hu + TRABECULAR_SD_HU * Waves(self.texture_seed, TRABECULAR_WAVES_MM)(points)
         return result
+
+    def side_points(self, depth_mm: float) -> NDArray[np.float64]:
+        """Points (N, 3) of the vertebra's frame on the body's side wall, some depth below its surface."""
+        heights = np.linspace(-0.36, 0.36, 41) * self.height_mm
+        angles = np.linspace(-np.pi, np.pi, 361)[:-1]
+        z, angle = (part.ravel() for part in np.meshgrid(heights, angles))
+        low, high = np.zeros_like(z), np.full_like(z, self.width_mm)
+        for _ in range(30):
+            radius = (low + high) / 2
+            inside = self.body_distance((radius * np.cos(angle), radius * np.sin(angle), z)) < -depth_mm
+            low, high = np.where(inside, radius, low), np.where(inside, high, radius)
+        return np.column_stack((low * np.cos(angle), low * np.sin(angle), z))
 
     def height_at(self, share: float) -> float:
         """Height of the body in mm in its middle sagittal plane, `share` of the depth from front (0) to back (1)."""
@@ -222,7 +246,7 @@ class Pelvis:
 
     def bounds(self) -> tuple[Triple, Triple]:
         """A box that holds the pelvis as far as it is drawn, with its muscles."""
-        return (-145.0, self.y_mm - 105.0, self.z_mm - 110.0), (145.0, self.y_mm + 80.0, self.crest_mm + 8.0)
+        return (-158.0, self.y_mm - 115.0, self.z_mm - 120.0), (158.0, self.y_mm + 85.0, self.crest_mm + 14.0)
 
     def paint_muscles(self, canvas: Canvas, to_scanner: Matrix4) -> None:
         """Paint the muscles on both sides of the iliac wings."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imaging_pipeline.phantom.canvas import Canvas, Matrix4, Pixels, Window
-from imaging_pipeline.phantom.shapes import Array, Coordinates, Triple, Waves, both, capsule, ellipsoid, step
+from imaging_pipeline.phantom.shapes import Array, Coordinates, Triple, Waves, both, capsule, ellipsoid, radial, step
 from imaging_pipeline.phantom.skeleton import ARCH_CORTEX_HU, SpineCurve
 
 BLOOD_HU = 42.0
@@ -63,8 +63,8 @@ class Cage:
         width, depth, middle, spine = self.section(z)
         offset = y - middle
         level = np.sqrt((x / width) ** 2 + (offset / depth) ** 2)
-        inverse = 1.0 / np.maximum(level, 1e-3)
-        return CagePoint(np.sqrt(x * x + offset * offset) * (1.0 - inverse), offset / depth * inverse, middle, spine)
+        outside = radial(np.sqrt(x * x + offset * offset), level)
+        return CagePoint(outside, offset / depth / np.maximum(level, 1e-4), middle, spine)
 
     def place(self, rib: int, round_: float, right: bool) -> Triple:
         """The middle of a rib (1 to 12) at a place along it, from the spine (1) to the front (-1)."""

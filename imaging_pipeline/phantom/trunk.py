@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imaging_pipeline.phantom.canvas import Canvas, Matrix4, Window
-from imaging_pipeline.phantom.shapes import Array, Coordinates, Triple, Waves, both, step
+from imaging_pipeline.phantom.shapes import Array, Coordinates, Triple, Waves, both, radial, step
 from imaging_pipeline.phantom.skeleton import MUSCLE_HU, SpineCurve
 from imaging_pipeline.phantom.thorax import (
     BLOOD_HU,
@@ -72,7 +72,7 @@ class Trunk:
         u, v = (x / wide) ** 2, (offset / deep) ** 2
         # Squarer than an ellipse, as a trunk is.
         level = np.sqrt(np.sqrt(u * u + v * v + 1.6 * u * v))
-        return np.sqrt(x * x + offset * offset) * (1.0 - 1.0 / np.maximum(level, 1e-3))
+        return radial(np.sqrt(x * x + offset * offset), level)
 
     def muscle_distance(self, points: Coordinates, at: CagePoint) -> Array:
         """Distance to the muscles of the wall: thin at the side, thick over the breast and the shoulder blade."""

@@ -1,0 +1,81 @@
+"""What a reader would say before anything is measured: one prompt per lesion at baseline, and what was reported."""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from imaging_pipeline.domain.geometry import Grid
+from imaging_pipeline.phantom.patient import AXILLA, DATES, L4, Patient
+from imaging_pipeline.phantom.scanner import Protocol, series_grid
+from imaging_pipeline.phantom.truth import true_form
+
+#: How far a reader's click may lie from the true end of the diameter, before it snaps to the pixel.
+READER_MM = 0.8
+
+#: What the case report says. It contradicts itself twice, and so does every reconciliation begin here.
+#: Source: the published case.
+REPORTED: dict[str, list[dict[str, Any]]] = {
+    L4.lesion_id: [
+        {"visit": "baseline", "quantity": "extent_left_right", "value": 30, "unit": "mm", "modality": "CT", "source": "report text"},
+        {"visit": "baseline", "quantity": "extent_anterior_posterior", "value": 20, "unit": "mm", "modality": "CT", "source": "report text"},
+        {"visit": "baseline", "quantity": "extent_superior_inferior", "value": 22, "unit": "mm", "modality": "CT", "source": "report text"},
+        {"visit": "baseline", "quantity": "extent_left_right", "value": 34, "unit": "mm", "modality": "CT", "source": "figure legend"},
+        {"visit": DATES[1], "statement": "less lysis, thicker and denser cortex, scattered calcification", "modality": "CT", "source": "report text"},
+        {"visit": DATES[2], "statement": "prominent calcification in the destroyed area", "modality": "CT", "source": "report text"},
+    ],
+    AXILLA.lesion_id: [
+        {"visit": "baseline", "quantity": "longest_diameter", "value": 32, "unit": "mm", "modality": "US", "source": "ultrasound report"},
+        {"visit": "baseline", "quantity": "perpendicular_diameter", "value": 26, "unit": "mm", "modality": "US", "source": "ultrasound report"},
+        {"visit": "baseline", "quantity": "longest_diameter", "value": 50, "unit": "mm", "modality": "palpation", "source": "physical examination"},
+        {"visit": "baseline", "quantity": "perpendicular_diameter", "value": 30, "unit": "mm", "modality": "palpation", "source": "physical examination"},
+        {"visit": DATES[1], "statement": "SD", "modality": "CT", "source": "report text"},
+        {"visit": DATES[2], "statement": "no significant alteration", "modality": "CT", "source": "report text"},
+        {"visit": DATES[2], "statement": "about 2 cm smaller than at the previous review", "modality": "CT", "source": "figure legend"},
+    ],
+}  # fmt: skip
+
+
+def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[str, Any]:
+    """One patient's part of a lesion file: what is there at baseline, each with one prompt."""
+    grids = {protocol.role: series_grid(patient, 0, protocol) for protocol in protocols}
+    reference = patient.seed == (0, 0)
+    lesions = []
+    for state in patient.visits[0].lesions:
+        plan = state.plan
+        entry: dict[str, Any] = {
+            "id": plan.lesion_id,
+            "label": plan.label,
+            "site": plan.site,
+            "laterality": plan.laterality,
+            "kind": plan.kind.value,
+            "organ": plan.organ,
+            "bone_type": plan.bone_type,
+            "prompts": [{"series": plan.series_role, **_mark(patient, plan.lesion_id, grids[plan.series_role])}],
+        }
+        if reference and plan.lesion_id in REPORTED:
+            entry["reported"] = REPORTED[plan.lesion_id]
+        lesions.append({key: value for key, value in entry.items() if value != ""})
+    return {"patient": patient.patient_id, "lesions": lesions}
+
+
+def _mark(patient: Patient, lesion_id: str, grid: Grid) -> dict[str, Any]:
+    """The RECIST line in the acquired slice where it is longest, or a click in the middle; set by hand, so not exact."""
+    state = patient.lesion(0, lesion_id)
+    assert state is not None
+    form = true_form(patient, 0, state)
+    random = np.random.default_rng((*patient.seed, crc32(lesion_id.encode())))
+    if state.plan.prompt == "point":
+        return {"point": _clicked(form.mesh.vertices.mean(axis=0), grid, random)}
+    heights = grid.to_lps([(index, 0, 0) for index in range(grid.shape[0])])[:, 2]
+    lines = [line for line in (form.mesh.axial_diameter(float(z)) for z in heights) if line is not None]
+    longest = max(lines, key=lambda line: line.length_mm)
+    return {"line": [_clicked(np.array(end), grid, random) for end in longest.ends_lps]}
+
+
+def _clicked(point: np.ndarray, grid: Grid, random: np.random.Generator) -> list[float]:
+    missed = point + (*random.uniform(-READER_MM, READER_MM, 2), 0.0)
+    voxel = grid.to_lps(np.rint(grid.to_index(missed)))
+    return [round(float(coordinate), 2) for coordinate in voxel]
