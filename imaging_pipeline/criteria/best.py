@@ -73,38 +73,49 @@ def course(
     problems: tuple[Problem, ...] = (),
 ) -> Course:
     """Judged visits with what they say together."""
-    start = params.treatment_start or timeline.baseline.date
-    summary = summarise(dated_responses(timeline, judgements, params), start, params)
+    summary = summarise(dated_responses(timeline, judgements, params), start_of(timeline, params), params)
     return Course(criterion, judgements, summary, (*problems, *summary.problems))
 
 
-def dated_responses(timeline: Timeline, judgements: Sequence[Judgement], params: Params) -> tuple[Response, ...]:
+def start_of(timeline: Timeline, params: Params) -> datetime.date:
+    """The day times are counted from."""
+    return params.treatment_start or timeline.baseline.date
+
+
+def dated_responses(
+    timeline: Timeline, judgements: Sequence[Judgement], params: Params, progression: str = "PD"
+) -> tuple[Response, ...]:
     """The responses after baseline; a new lesion confirmed later is progression where it first appeared (4.3.5)."""
     confirmed = {visit for later in timeline.visits for visit in later.confirms_new_from}
     backdated = confirmed if params.equivocal_backdate else frozenset[str]()
     return tuple(
-        Response(judgement.date, "PD" if judgement.visit in backdated else judgement.overall or "NE")
+        Response(judgement.date, progression if judgement.visit in backdated else judgement.overall or "NE")
         for judgement in judgements[1:]
     )
 
 
 def summarise(responses: Sequence[Response], start: datetime.date, params: Params) -> Summary:
     """Best overall response, date of progression and durations of a sequence of overall responses."""
-    window, problems = _settled(_window(responses, params))
+    window, problems = _settled(window_of(responses, params))
     progression = next((response.date for response in responses if response.code == "PD"), None)
     if not window:
-        nothing = "NE" if params.missing_as_ne else None
-        return Summary(nothing, nothing, progression)
+        return nothing_seen(params)
     return Summary(
         best_unconfirmed(window, start, params),
-        best_confirmed(window, start, params),
+        best_confirmed(window, start, params, lost=bool(problems)),
         progression,
-        durations(window, start),
+        durations(window, start, window[-1].date if window[-1].code == "PD" else None),
         problems,
     )
 
 
-def _window(responses: Sequence[Response], params: Params) -> list[Response]:
+def nothing_seen(params: Params) -> Summary:
+    """A patient without any visit after baseline."""
+    best = "NE" if params.missing_as_ne else None
+    return Summary(best, best, None)
+
+
+def window_of(responses: Sequence[Response], params: Params) -> list[Response]:
     """From the start to the first progression, itself included, or to another therapy (4.4.3)."""
     window = []
     for response in responses:
@@ -143,13 +154,21 @@ def _counted(response: Response, start: datetime.date, params: Params) -> str:
     return "NE" if early and response.code in _STABLE else response.code
 
 
-def best_confirmed(window: Sequence[Response], start: datetime.date, params: Params) -> str:
-    """The best response when CR and PR must be repeated (Table 3): an unrepeated one counts as SD."""
-    if _repeated(window, ("CR",), ("CR", "NE"), params):
+def best_confirmed(window: Sequence[Response], start: datetime.date, params: Params, lost: bool = False) -> str:
+    """The best response when CR and PR must be repeated (Table 3): an unrepeated one counts as SD.
+
+    `lost` says that the window ends where disease is seen again after a CR.
+    """
+    # An unconfirmed progression that was reset is passed over (iRECIST, Table 3).
+    seen = [response for response in window if response.code != "UPD"]
+    if _repeated(seen, ("CR",), ("CR", "NE"), params):
         return "CR"
-    if _repeated(window, ("CR", "PR"), ("CR", "PR", "SD", "NE"), params):
+    if _repeated(seen, ("CR", "PR"), ("CR", "PR", "SD", "NE"), params):
         return "PR"
-    return min((_unrepeated(response, window, start, params) for response in window), key=BEST_FIRST.index)
+    codes = [_unrepeated(response, start, params) for response in window]
+    if lost and codes[-1] == "NE":
+        codes[-1] = params.early_cr_then_sd
+    return min(codes, key=BEST_FIRST.index)
 
 
 def _repeated(window: Sequence[Response], wanted: tuple[str, ...], between: tuple[str, ...], params: Params) -> bool:
@@ -174,24 +193,24 @@ def _repeats(later: Sequence[Response], wanted: tuple[str, ...], between: tuple[
     return False
 
 
-def _unrepeated(response: Response, window: Sequence[Response], start: datetime.date, params: Params) -> str:
-    early = (response.date - start).days < params.sd_min_days
-    if response.code in _RESPONSES or response.code in _STABLE:
-        if not early:
-            return "NON-CR/NON-PD" if response.code == "NON-CR/NON-PD" else "SD"
-        lost = response.code in _DISEASE and "CR" in [before.code for before in window if before.date < response.date]
-        return params.early_cr_then_sd if lost else "NE"
-    return response.code
+def _unrepeated(response: Response, start: datetime.date, params: Params) -> str:
+    """A response that was not repeated: as long as it lasted, disease was at least stable."""
+    stable = "SD" if response.code in _RESPONSES else response.code
+    return _counted(Response(response.date, stable), start, params)
 
 
-def durations(window: Sequence[Response], start: datetime.date) -> Mapping[str, Duration]:
-    """Durations of overall response, complete response and stable disease (4.6.2, 4.6.3), in the order they began."""
-    progressed = window[-1].code == "PD"
+def durations(
+    window: Sequence[Response], start: datetime.date, progression: datetime.date | None
+) -> Mapping[str, Duration]:
+    """How long response, complete response and freedom from progression lasted, or had lasted when last seen.
+
+    *Source*: RECIST 1.1, 4.6.2, 4.6.3.
+    """
     seen = [response.date for response in window if response.code != "NE"]
-    end = window[-1].date if progressed else (seen[-1] if seen else start)
+    end = progression or (seen[-1] if seen else start)
     began = {
         "response": next((response.date for response in window if response.code in _RESPONSES), None),
         "complete_response": next((response.date for response in window if response.code == "CR"), None),
         "without_progression": start,
     }
-    return {name: Duration(first, end, progressed) for name, first in began.items() if first is not None}
+    return {name: Duration(first, end, progression is not None) for name, first in began.items() if first is not None}

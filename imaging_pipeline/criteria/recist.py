@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 
 from imaging_pipeline.criteria.best import Course, course
@@ -55,55 +56,26 @@ def diameter_name(lesion: ListedLesion) -> str:
 DIAMETERS = Ruler("mm", diameter, TOO_SMALL_MM, gone, diameter_name)
 
 
-# Target response (4.3.1): each test answers with the sentence that makes it true, or with nothing.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The sums at which the answer changes: PR at or below `partial`, PD at or above `progression`."""
+
+    partial: Decimal
+    progression: Decimal
+    unit: str = "mm"
 
 
-def _complete(tally: Tally, _history: History, _params: Params) -> str:
-    if tally.missing or tally.remaining:
-        return ""
-    return "every target has disappeared" if not tally.total else "all targets gone, target nodes below 10 mm"
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One visit's targets, and all there is to judge them by."""
+
+    tally: Tally
+    history: History
+    params: Params
+    bounds: Bounds
 
 
-def _reappeared(tally: Tally, history: History, _params: Params) -> str:
-    """After an overall CR any target that is back is progression (4.4.4)."""
-    if not (history.complete and tally.remaining):
-        return ""
-    return f"{', '.join(tally.remaining)} came back after a complete response"
-
-
-def _progressed(tally: Tally, _history: History, _params: Params) -> str:
-    """Also from a partial sum, to which what was not seen can only add (4.4.2)."""
-    if tally.nadir is None or tally.total < progression_mm(tally.nadir):
-        return ""
-    partial = ", even without the lesions not evaluated" if tally.missing else ""
-    growth, percent = tally.total - tally.nadir, signed_pct(change_pct(tally.total, tally.nadir))
-    return f"{plain(growth)} mm ({percent}) above the nadir of {plain(tally.nadir)} mm{partial}"
-
-
-def _not_evaluable(tally: Tally, _history: History, _params: Params) -> str:
-    return "what was evaluated does not decide" if tally.missing else ""
-
-
-def _partial(tally: Tally, history: History, params: Params) -> str:
-    if _thirty_percent_smaller(tally):
-        return _against_baseline(tally)
-    if params.pr_retention == "eortc" and _responding(history):
-        return f"{_against_baseline(tally)}; a response stays PR until progression (EORTC)"
-    return ""
-
-
-def _stable(tally: Tally, _history: History, _params: Params) -> str:
-    return f"{_against_baseline(tally)}, neither response nor progression"
-
-
-TARGET_TESTS = (
-    ("CR", _complete),
-    ("PD", _reappeared),
-    ("PD", _progressed),
-    ("NE", _not_evaluable),
-    ("PR", _partial),
-    ("SD", _stable),
-)
+Test = Callable[[Asked], str]
 
 
 def target_response(tally: Tally, history: History, params: Params) -> Verdict:
@@ -112,18 +84,18 @@ def target_response(tally: Tally, history: History, params: Params) -> Verdict:
     *Source*: RECIST 1.1, 4.3.1; PD before PR, since growth is measured from the nadir.
     """
     if tally.baseline is None or tally.nadir is None:
-        return Verdict("NE", ("target NE: a target was not evaluated at baseline, no sum can be compared",))
-    code, sentence = next((code, words) for code, test in TARGET_TESTS if (words := test(tally, history, params)))
-    thresholds = {"PR": PR_RATIO * tally.baseline, "PD": progression_mm(tally.nadir)}
-    reasons = (f"target {code}: {sentence}", _bounds(thresholds, history), *_caveats(code, tally, history, params))
-    return Verdict(code, reasons, "RECIST 1.1, 4.3.1", thresholds)
+        return NO_BASELINE
+    bounds = Bounds(PR_RATIO * tally.baseline, progression_mm(tally.nadir))
+    verdict = first_that_holds(TARGET_TESTS, Asked(tally, history, params, bounds), "RECIST 1.1, 4.3.1")
+    doubtful = _doubtful_nodes(tally) if verdict.code == "PD" and history.complete else ()
+    return (
+        verdict.adding(f"review: {', '.join(doubtful)} between 10 and 15 mm may not be disease")
+        if doubtful
+        else verdict
+    )
 
 
-def _bounds(thresholds: Mapping[str, Decimal], history: History) -> str:
-    """What would have changed the answer."""
-    if history.complete:
-        return "after a complete response any target that is back is PD"
-    return f"PR at {plain(thresholds['PR'])} mm or less, PD at {plain(thresholds['PD'])} mm or more"
+NO_BASELINE = Verdict("NE", ("target NE: a target was not evaluated at baseline, no sum can be compared",))
 
 
 def progression_mm(nadir: Decimal) -> Decimal:
@@ -131,8 +103,85 @@ def progression_mm(nadir: Decimal) -> Decimal:
     return max(PD_RATIO * nadir, nadir + PD_INCREASE_MM)
 
 
-def _thirty_percent_smaller(tally: Tally) -> bool:
-    return tally.baseline is not None and tally.total <= PR_RATIO * tally.baseline
+# Each test answers with the sentence that makes it true, or with nothing.
+
+
+def complete(asked: Asked) -> str:
+    """No target is left; a node counts as gone below 10 mm, so a complete response may have a sum above 0."""
+    if asked.tally.missing or asked.tally.remaining:
+        return ""
+    return "every target has disappeared" if not asked.tally.total else "targets gone, target nodes below 10 mm"
+
+
+def reappeared(asked: Asked) -> str:
+    """After an overall CR any target that is back is progression (4.4.4)."""
+    if not (asked.history.complete and asked.tally.remaining):
+        return ""
+    return f"{', '.join(asked.tally.remaining)} came back after a complete response"
+
+
+def progressed(asked: Asked) -> str:
+    """Growth from the nadir; also of a partial sum, to which what was not seen can only add (4.4.2)."""
+    tally, nadir = asked.tally, asked.tally.nadir
+    if nadir is None or tally.total < asked.bounds.progression:
+        return ""
+    partial = ", even without the lesions not evaluated" if tally.missing else ""
+    growth, unit = plain(tally.total - nadir), asked.bounds.unit
+    percent = signed_pct(change_pct(tally.total, nadir))
+    return f"{growth} {unit} ({percent}) above the nadir of {plain(nadir)} {unit}{partial}"
+
+
+def not_evaluable(asked: Asked) -> str:
+    """A part of the targets never makes CR, PR or SD (4.4.2)."""
+    return "what was evaluated does not decide" if asked.tally.missing else ""
+
+
+def small_enough(asked: Asked) -> str:
+    """The sum has shrunk to the bound of a partial response."""
+    return against_baseline(asked) if asked.tally.total <= asked.bounds.partial else ""
+
+
+def partial(asked: Asked) -> str:
+    """Small enough now, or, as the EORTC reads it, once small enough and not progressed since."""
+    if asked.params.pr_retention == "literal" or small_enough(asked) or not _responding(asked.history):
+        return small_enough(asked)
+    return f"{against_baseline(asked)}; a response stays PR until progression (EORTC)"
+
+
+def stable(asked: Asked) -> str:
+    """None of the others."""
+    return f"{against_baseline(asked)}, neither response nor progression"
+
+
+TARGET_TESTS: tuple[tuple[str, Test], ...] = (
+    ("CR", complete),
+    ("PD", reappeared),
+    ("PD", progressed),
+    ("NE", not_evaluable),
+    ("PR", partial),
+    ("SD", stable),
+)
+
+
+def first_that_holds(tests: tuple[tuple[str, Test], ...], asked: Asked, rule: str) -> Verdict:
+    """The code of the first test that holds, with its sentence, the bounds and what else a reader should know."""
+    code, sentence = next((code, words) for code, test in tests if (words := test(asked)))
+    reasons = (f"target {code}: {sentence}", _what_would_change(asked), *_other_reading(code, asked))
+    return Verdict(code, reasons, rule, {"PR": asked.bounds.partial, "PD": asked.bounds.progression})
+
+
+def against_baseline(asked: Asked) -> str:
+    """The change from baseline in words."""
+    return f"{signed_pct(change_pct(asked.tally.total, asked.tally.baseline))} against baseline"
+
+
+def _what_would_change(asked: Asked) -> str:
+    if asked.history.complete:
+        return "after a complete response any target that is back is PD"
+    bounds = asked.bounds
+    return (
+        f"PR at {plain(bounds.partial)} {bounds.unit} or less, PD at {plain(bounds.progression)} {bounds.unit} or more"
+    )
 
 
 def _responding(history: History) -> bool:
@@ -141,30 +190,22 @@ def _responding(history: History) -> bool:
     return any(code in ("CR", "PR") for code in history.targets[len(history.targets) - since :])
 
 
-def _against_baseline(tally: Tally) -> str:
-    return f"{signed_pct(change_pct(tally.total, tally.baseline))} against baseline"
+def _other_reading(code: str, asked: Asked) -> tuple[str, ...]:
+    """What the other reading of PR would say, where it differs."""
+    if code not in ("PR", "SD") or small_enough(asked) or not _responding(asked.history):
+        return ()
+    if code == "PR":
+        return ("read literally, visit by visit, this would be SD",)
+    return ("by the EORTC reading, PR until progression, this would be PR",)
 
 
-def _caveats(code: str, tally: Tally, history: History, params: Params) -> tuple[str, ...]:
-    """What a reader should know beside the answer: the other reading of PR, a node that may not be disease."""
-    caveats = []
-    if code in ("PR", "SD") and not _thirty_percent_smaller(tally) and _responding(history):
-        caveats.append(
-            "read literally, visit by visit, this would be SD"
-            if params.pr_retention == "eortc"
-            else "by the EORTC reading, PR until progression, this would still be PR"
-        )
-    if code == "PD" and history.complete and (nodes := _doubtful_nodes(tally)):
-        caveats.append(f"review: {', '.join(nodes)} between 10 and 15 mm may not be disease")
-    return tuple(caveats)
-
-
-def _doubtful_nodes(tally: Tally) -> list[str]:
-    return [
-        lesion.id
+def _doubtful_nodes(tally: Tally) -> tuple[str, ...]:
+    """A node back at 10 to 15 mm may not be disease."""
+    return tuple(
+        f"review: node {lesion.id} of {plain(tally.sizes[lesion.id])} mm, below 15 mm, may not be disease"
         for lesion in tally.targets
         if lesion.node and PATHOLOGICAL_NODE_MM <= tally.sizes[lesion.id] < MEASURABLE_NODE_MM
-    ]
+    )
 
 
 def overall_response(parts: Components, _tally: Tally | None = None) -> Verdict:
@@ -173,10 +214,10 @@ def overall_response(parts: Components, _tally: Tally | None = None) -> Verdict:
     *Source*: RECIST 1.1, Table 1 (with targets) and Table 2 (non-target disease only).
     """
     table = "Table 1" if parts.target else "Table 2"
-    if parts.new_lesion or parts.non_target == "PD" != parts.target:
+    causes = ["the new lesion"] * parts.new_lesion + ["non-target progression"] * (parts.non_target == "PD")
+    if causes and parts.target != "PD":
         otherwise = _joined(parts.target, "NON-CR/NON-PD" if parts.non_target == "PD" else parts.non_target)
-        cause = "the new lesion" if parts.new_lesion else "non-target progression"
-        return Verdict("PD", (f"overall PD by {cause}; without it {otherwise}",), table)
+        return Verdict("PD", (f"overall PD by {' and '.join(causes)}; without, {otherwise}",), table)
     overall = _joined(parts.target, parts.non_target)
     if parts.target == "CR" != overall:
         return Verdict(overall, (f"overall {overall}: non-target disease is not known to be gone",), table)

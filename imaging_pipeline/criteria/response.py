@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from imaging_pipeline.criteria.exact import ZERO, change_pct, plain
@@ -73,6 +73,10 @@ class Verdict:
     reasons: tuple[str, ...] = ()
     rule: str = ""
     thresholds: Mapping[str, Decimal] = field(default_factory=dict)
+
+    def adding(self, *reasons: str) -> Verdict:
+        """The same answer with more to say."""
+        return replace(self, reasons=(*self.reasons, *reasons))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ def _tally(
     remaining: list[str] = []
     for lesion in targets:
         finding = visit.measurements.get(lesion.id, NOT_EVALUATED)
-        size, evaluated = _size(lesion, _representative(finding, visit), ruler)
+        size, evaluated = size_of(lesion, _representative(finding, visit), ruler)
         # A merged lesion is part of its partner: it adds nothing, and is evaluated and gone as the partner is.
         sizes[lesion.id] = ZERO if finding.merged_into else size
         if not evaluated:
@@ -159,11 +163,11 @@ def _representative(finding: Finding, visit: Timepoint) -> Finding:
     return finding
 
 
-def _size(lesion: ListedLesion, finding: Finding, ruler: Ruler) -> tuple[Decimal, bool]:
+def size_of(lesion: ListedLesion, finding: Finding, ruler: Ruler) -> tuple[Decimal, bool]:
     """Size of one lesion (a lower bound when it was not evaluated), and whether it was evaluated."""
     if finding.fragments:
         # Source: RECIST 1.1, 4.3.2: the longest diameters of the fragments are added.
-        parts = [_size(lesion, fragment, ruler) for fragment in finding.fragments]
+        parts = [size_of(lesion, fragment, ruler) for fragment in finding.fragments]
         return sum((size for size, _ in parts), ZERO), all(evaluated for _, evaluated in parts)
     if finding.state is State.ABSENT:
         return ZERO, True
