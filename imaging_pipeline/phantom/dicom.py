@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGLSLossless
+from pydicom.uid import UID, JPEGLSLossless
 
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.phantom.identifiers import identifier
@@ -54,10 +54,10 @@ def write_slice(
 
 def _file_meta(patient: Patient, visit: int, protocol: Protocol, index: int) -> FileMetaDataset:
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CT_IMAGE_STORAGE
-    meta.MediaStorageSOPInstanceUID = identifier(patient.seed, visit, protocol.role, "image", index)
+    meta.MediaStorageSOPClassUID = UID(CT_IMAGE_STORAGE)
+    meta.MediaStorageSOPInstanceUID = UID(identifier(patient.seed, visit, protocol.role, "image", index))
     meta.TransferSyntaxUID = JPEGLSLossless
-    meta.ImplementationClassUID = identifier((0, 0), "implementation")
+    meta.ImplementationClassUID = UID(identifier((0, 0), "implementation"))
     meta.ImplementationVersionName = "IMAGING_PIPELINE"
     return meta
 

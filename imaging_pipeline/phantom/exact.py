@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
+from scipy.spatial.distance import cdist
 
 from imaging_pipeline.domain.geometry import PointLps, as_point
 
@@ -110,7 +111,7 @@ class Mesh:
         if len(points) < 3:
             return None
         hull = points[ConvexHull(points).vertices]
-        distances = np.linalg.norm(hull[:, np.newaxis] - hull, axis=2)
+        distances = cdist(hull, hull)
         first, second = np.unravel_index(int(distances.argmax()), distances.shape)
         return Line((as_point((*hull[first], z)), as_point((*hull[second], z))))
 

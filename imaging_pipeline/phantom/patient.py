@@ -309,7 +309,7 @@ def _healed(state: LesionState, healing: float, anatomy: Anatomy, random: Genera
 def _draw_islands(surface: Surface, random: Generator, healing: float) -> tuple[Island, ...]:
     """Islands appear one after another and grow; specks of about 1 mm at first, up to 4 mm at the end."""
     largest = min(surface.semi_axes)
-    count = int(round(2.4 * largest))
+    count = round(2.4 * largest)
     directions = random.standard_normal((count, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     depth = random.uniform(0.15, 0.72, count)

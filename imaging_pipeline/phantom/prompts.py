@@ -6,6 +6,8 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.phantom.patient import AXILLA, DATES, L4, Patient
@@ -15,27 +17,36 @@ from imaging_pipeline.phantom.truth import true_form
 #: How far a reader's click may lie from the true end of the diameter, before it snaps to the pixel.
 READER_MM = 0.8
 
-#: What the case report says. It contradicts itself twice, and so does every reconciliation begin here.
+
+def _value(quantity: str, value: int, modality: str, source: str) -> dict[str, Any]:
+    return {"quantity": quantity, "value": value, "unit": "mm", "modality": modality, "source": source}
+
+
+def _statement(visit: str, statement: str, source: str) -> dict[str, Any]:
+    return {"visit": visit, "statement": statement, "modality": "CT", "source": source}
+
+
+#: What the report of the reference case says. It contradicts itself twice, which is left for the reader to see.
 #: Source: the published case.
 REPORTED: dict[str, list[dict[str, Any]]] = {
     L4.lesion_id: [
-        {"visit": "baseline", "quantity": "extent_left_right", "value": 30, "unit": "mm", "modality": "CT", "source": "report text"},
-        {"visit": "baseline", "quantity": "extent_anterior_posterior", "value": 20, "unit": "mm", "modality": "CT", "source": "report text"},
-        {"visit": "baseline", "quantity": "extent_superior_inferior", "value": 22, "unit": "mm", "modality": "CT", "source": "report text"},
-        {"visit": "baseline", "quantity": "extent_left_right", "value": 34, "unit": "mm", "modality": "CT", "source": "figure legend"},
-        {"visit": DATES[1], "statement": "less lysis, thicker and denser cortex, scattered calcification", "modality": "CT", "source": "report text"},
-        {"visit": DATES[2], "statement": "prominent calcification in the destroyed area", "modality": "CT", "source": "report text"},
+        _value("extent_left_right", 30, "CT", "report text"),
+        _value("extent_anterior_posterior", 20, "CT", "report text"),
+        _value("extent_superior_inferior", 22, "CT", "report text"),
+        _value("extent_left_right", 34, "CT", "figure legend"),
+        _statement(DATES[1], "less lysis, thicker and denser cortex, scattered calcification", "report text"),
+        _statement(DATES[2], "prominent calcification in the destroyed area", "report text"),
     ],
     AXILLA.lesion_id: [
-        {"visit": "baseline", "quantity": "longest_diameter", "value": 32, "unit": "mm", "modality": "US", "source": "ultrasound report"},
-        {"visit": "baseline", "quantity": "perpendicular_diameter", "value": 26, "unit": "mm", "modality": "US", "source": "ultrasound report"},
-        {"visit": "baseline", "quantity": "longest_diameter", "value": 50, "unit": "mm", "modality": "palpation", "source": "physical examination"},
-        {"visit": "baseline", "quantity": "perpendicular_diameter", "value": 30, "unit": "mm", "modality": "palpation", "source": "physical examination"},
-        {"visit": DATES[1], "statement": "SD", "modality": "CT", "source": "report text"},
-        {"visit": DATES[2], "statement": "no significant alteration", "modality": "CT", "source": "report text"},
-        {"visit": DATES[2], "statement": "about 2 cm smaller than at the previous review", "modality": "CT", "source": "figure legend"},
+        _value("longest_diameter", 32, "US", "ultrasound report"),
+        _value("perpendicular_diameter", 26, "US", "ultrasound report"),
+        _value("longest_diameter", 50, "palpation", "physical examination"),
+        _value("perpendicular_diameter", 30, "palpation", "physical examination"),
+        _statement(DATES[1], "SD", "report text"),
+        _statement(DATES[2], "no significant alteration", "report text"),
+        _statement(DATES[2], "about 2 cm smaller than at the previous review", "figure legend"),
     ],
-}  # fmt: skip
+}
 
 
 def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[str, Any]:
@@ -62,7 +73,7 @@ def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[st
 
 
 def _mark(patient: Patient, lesion_id: str, grid: Grid) -> dict[str, Any]:
-    """The RECIST line in the acquired slice where it is longest, or a click in the middle; set by hand, so not exact."""
+    """The RECIST line in the slice where it is longest, or a click in the middle; set by hand, so not exact."""
     state = patient.lesion(0, lesion_id)
     assert state is not None
     form = true_form(patient, 0, state)
@@ -75,7 +86,7 @@ def _mark(patient: Patient, lesion_id: str, grid: Grid) -> dict[str, Any]:
     return {"line": [_clicked(np.array(end), grid, random) for end in longest.ends_lps]}
 
 
-def _clicked(point: np.ndarray, grid: Grid, random: np.random.Generator) -> list[float]:
-    missed = point + (*random.uniform(-READER_MM, READER_MM, 2), 0.0)
+def _clicked(point: NDArray[np.float64], grid: Grid, random: Generator) -> list[float]:
+    missed = point + np.append(random.uniform(-READER_MM, READER_MM, 2), 0.0)
     voxel = grid.to_lps(np.rint(grid.to_index(missed)))
     return [round(float(coordinate), 2) for coordinate in voxel]

@@ -26,7 +26,7 @@ WriteMask = Callable[[Mask, Path], None]
 SLICES_A_TASK = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _SlicesTask:
     """Some slices of one series, to be acquired and written."""
 
@@ -48,7 +48,7 @@ class _SlicesTask:
         return self.stop - self.first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _LesionTask:
     """One lesion at one visit: its true mask to be written, its true quantities to be found."""
 
@@ -100,9 +100,9 @@ def write_sample(
     """
     drawn = [draw_patient(seed, number, visits) for number in range(patients)]
     tasks = [task for patient in drawn for task in _tasks(patient, scale)]
-    found: dict[_Task, Any] = {}
+    found: list[tuple[_Task, Any]] = []
     for task, result in _worked(tasks, folder, write_mask, workers):
-        found[task] = result
+        found.append((task, result))
         if progress is not None:
             progress(len(found), len(tasks))
     truth = {
@@ -137,9 +137,9 @@ def _worked(tasks: list[_Task], folder: Path, write_mask: WriteMask, workers: in
             yield waiting[future], future.result()
 
 
-def _patient_truth(patient: Patient, scale: str, found: dict[_Task, Any]) -> dict[str, Any]:
+def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]]) -> dict[str, Any]:
     lesions: list[dict[str, Any]] = [{} for _ in patient.visits]
-    for task, result in found.items():
+    for task, result in found:
         if isinstance(task, _LesionTask) and task.patient is patient:
             lesions[task.visit][task.lesion_id] = result
     targets = [visit[AXILLA.lesion_id]["quantities"]["longest_diameter"] for visit in lesions]

@@ -15,10 +15,10 @@ from scipy.ndimage import gaussian_filter
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Mask, Series, Technique, Volume
 from imaging_pipeline.domain.quantities import HU
-from imaging_pipeline.phantom.canvas import Canvas, Matrix4
+from imaging_pipeline.phantom.canvas import Canvas
 from imaging_pipeline.phantom.identifiers import identifier
 from imaging_pipeline.phantom.lesions import columns
-from imaging_pipeline.phantom.patient import CHEST_CT, LUMBAR_CT, Patient, PatientVisit
+from imaging_pipeline.phantom.patient import CHEST_CT, LUMBAR_CT, Patient
 from imaging_pipeline.phantom.shapes import both
 
 AIR_HU = -1000.0
@@ -200,14 +200,16 @@ def _noise_response(matrix: int, pixel_mm: float, spread_mm: float) -> NDArray[n
     twice = np.full(response.shape[1], 2.0)
     twice[0] = twice[-1] = 1.0
     power = np.sum(response**2 * twice) / matrix**2
-    return (response / np.sqrt(power)).astype(np.float32)
+    scaled: NDArray[np.float32] = (response / np.sqrt(power)).astype(np.float32)
+    return scaled
 
 
 @cache
 def outside_field(matrix: int) -> NDArray[np.bool_]:
     """Pixels (R, C) outside the circle a scanner reconstructs."""
     offset = np.arange(matrix) - (matrix - 1) / 2
-    return np.hypot(offset[:, np.newaxis], offset) > matrix / 2
+    outside: NDArray[np.bool_] = np.hypot(offset[:, np.newaxis], offset) > matrix / 2
+    return outside
 
 
 def paint_table(canvas: Canvas, back_mm: float) -> None:

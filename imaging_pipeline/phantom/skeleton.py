@@ -94,7 +94,7 @@ class Vertebra:
 
     def body_distance(self, points: Coordinates) -> Array:
         """Distance to the body: waisted sides, a hollow back wall, hollow endplates, rounded rims."""
-        x, y, z = points
+        _, y, z = points
         share, wall = self._wall(points)
         centre = np.maximum(1.0 - share * share, 0.0)
         lost = (self.wedge * self.height_mm) * np.clip(0.5 - y / self.depth_mm, 0.0, 1.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from imaging_pipeline.phantom.shapes import Array, Coordinates, Triple
 
@@ -49,9 +49,9 @@ class Surface:
 
     def scaled(self, points: Coordinates) -> Coordinates:
         """Points in the frame of the centre, over the semi-axes."""
-        offsets = [axis - middle for axis, middle in zip(points, self.centre, strict=True)]
+        dx, dy, dz = (axis - middle for axis, middle in zip(points, self.centre, strict=True))
         u, v, w = (
-            sum(part * (direction / semi) for part, direction in zip(offsets, axis, strict=True))
+            (dx * axis[0] + dy * axis[1] + dz * axis[2]) / semi
             for axis, semi in zip(self.axes, self.semi_axes, strict=True)
         )
         return u, v, w
@@ -114,7 +114,8 @@ def sphere(level: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             if near[a, b] and near[b, c] and near[a, c]
         ]
     )
-    inward = np.einsum("ij,ij->i", np.cross(*_sides(vertices, triangles)), vertices[triangles[:, 0]]) < 0
+    a, b, c = (vertices[corner] for corner in triangles.T)
+    inward = np.einsum("ij,ij->i", np.cross(b - a, c - a), a) < 0
     triangles[inward] = triangles[inward][:, ::-1]
     for _ in range(level):
         vertices, triangles = _subdivided(vertices, triangles)
@@ -126,10 +127,6 @@ def sphere(level: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 def triangles(level: int = MESH_LEVEL) -> NDArray[np.int64]:
     """Triangles (M, 3) of every surface's mesh."""
     return sphere(level)[1]
-
-
-def _sides(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> tuple[ArrayLike, ArrayLike]:
-    return vertices[faces[:, 1]] - vertices[faces[:, 0]], vertices[faces[:, 2]] - vertices[faces[:, 0]]
 
 
 def _subdivided(

@@ -1,4 +1,4 @@
-"""What is true of a synthetic patient: every quantity from the analytic surfaces and matter, none from voxels of a scan."""
+"""What is true of a synthetic patient: every quantity from surfaces and matter by formula, none from a scan."""
 
 from __future__ import annotations
 
@@ -33,32 +33,33 @@ HEIGHT_PLACES = {"height_anterior": 0.15, "height_middle": 0.5, "height_posterio
 NEIGHBOURS = {"L4": ("L3", "L5"), "T4": ("T3", "T5")}
 
 DEFINITIONS = {
-    "frame": "LPS millimetres of the scan; a visit's quantities refer to the axial planes and axes of that visit's scan.",
+    "frame": "LPS mm of the scan; a visit's quantities refer to the axial planes and axes of that visit's scan.",
     "longest_diameter": "Longest line between two border points in one axial plane, over all planes at any height.",
     "perpendicular_diameter": "Longest line inside the border at a right angle to it, in its plane.",
     "short_axis": "The same as perpendicular_diameter.",
     "extent_left_right": "Size along x; the other extents along y and z.",
     "max_3d_diameter": "Largest distance between two border points.",
-    "volume": "Volume inside the border. surface_area: area of the border.",
-    "density": "Statistics of the CT numbers of the matter inside the border at the scan's tube voltage: no noise, no "
-    f"blur, no partial volume; on a lattice of {LATTICE_MM} mm.",
-    "reference_density": "Mean CT number of trabecular bone of the healthy vertebrae at the scan's tube voltage.",
+    "volume": "Volume inside the border.",
+    "surface_area": "Area of the border.",
+    "mean_density": "This and all densities: the matter inside the border at the scan's tube voltage, without noise, "
+    f"blur and partial volume; on a lattice of {LATTICE_MM} mm.",
+    "reference_density": "Mean CT number of trabecular bone of healthy vertebrae at the scan's tube voltage.",
     "normalised_density": "mean_density over reference_density.",
-    "lytic_fraction": f"Share of the volume below the reference by more than {BANDS_SD} of its standard deviations "
-    f"({TRABECULAR_SD_HU} HU at 120 kVp); sclerotic_fraction: above it by more; mixed_fraction: the rest.",
-    "calcified_volume": "Volume of mineral: islands, rim and rebuilt wall, all 220 HU or denser; not what blur makes of it.",
+    "lytic_fraction": f"Share of the volume below the reference by more than {BANDS_SD:g} of its standard deviations "
+    f"({TRABECULAR_SD_HU:g} HU at 120 kVp); sclerotic_fraction: above it by more; mixed_fraction: the rest.",
+    "calcified_volume": "Volume of mineral: islands, rim and rebuilt wall, as they are, not as blur shows them.",
     "calcified_fraction": "calcified_volume over volume.",
-    "calcium_score": "Area above 130 HU in each axial plane times the factor of its peak, integrated along z, over 3 mm.",
-    "calcium_mass": f"{HYDROXYAPATITE_MG_PER_ML_HU} mg/cm3 per HU at 120 kVp by which mineral exceeds the lesion's tissue.",
-    "rim_density": f"Mean CT number of the outermost {RIM_SHELL_MM} mm inside the border.",
+    "calcium_score": "Area above 130 HU in each axial plane times the factor of its peak, summed over z, over 3 mm.",
+    "calcium_mass": f"{HYDROXYAPATITE_MG_PER_ML_HU:g} mg/cm3 per HU at 120 kVp of mineral above the lesion's tissue.",
+    "rim_density": f"Mean CT number of the outermost {RIM_SHELL_MM:g} mm inside the border.",
     "rim_continuity": "Share of the border's area that lies on the rim or on the rebuilt wall.",
-    "cortical_continuity": f"Share of the vertebral wall within {WALL_NEAR_MM} mm of the lesion whose middle layer is "
-    "cortex: spared or rebuilt.",
+    "cortical_continuity": f"Share of the vertebral wall within {WALL_NEAR_MM:g} mm of the lesion whose middle layer "
+    "is cortex, spared or rebuilt.",
     "height_anterior": "Outer height of the vertebral body in its middle sagittal plane at 15 % of its depth from the "
     "front; height_middle at 50 %, height_posterior at 85 %.",
     "height_loss": "Largest loss of the three heights against the mean of both neighbours.",
-    "expected": "RECIST 1.1 from the true diameters of target and new lesions; bone that heals or stays is NON-CR/NON-PD.",
-    "movement": "4 x 4, baseline LPS to this visit's LPS, for the lesion's bone, the chest and the pelvis.",
+    "expected": "RECIST 1.1 from true diameters and new lesions; bone that heals or stays is NON-CR/NON-PD.",
+    "movement": "4 x 4, from the baseline's LPS to this visit's, for the piece that bears a bone.",
 }
 
 
