@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from imaging_pipeline.domain.case import Assessment, Case
 from imaging_pipeline.errors import Problem, Severity
 from imaging_pipeline.io.report import wording
+from imaging_pipeline.io.report.attention import urgency
+from imaging_pipeline.io.report.lookup import Lookup
 from imaging_pipeline.io.report.plots import Tick, nice_ticks, tick_label
 
 #: Problems of one code written out; the rest is counted, and stands in issues.json.
 SHOWN_PER_CODE = 20
 
+#: More threads than this are drawn fainter, so that the crowd shows as shade.
+CROWD = 150
+
 #: RECIST 1.1: partial response at 30 % below baseline; progression at 20 % above (drawn, not judged, here).
 RECIST_LINES = (-30.0, 20.0)
 
 WIDTH, HEIGHT = 560.0, 260.0
-LEFT, RIGHT, TOP, BOTTOM = 48.0, 12.0, 12.0, 28.0
+LEFT, RIGHT, TOP, BOTTOM = 48.0, 46.0, 12.0, 28.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,6 @@ class PatientRow:
     lesions: int
     first: str
     last: str
-    days: float
     latest: str
     best: str
     change: float | None
@@ -41,7 +46,7 @@ class PatientRow:
     @property
     def link(self) -> str:
         """The patient's page."""
-        return f"cases/{self.case}/report.html"
+        return _link(self.case)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Frame:
     zero: float
     bars: tuple[Bar, ...] = ()
     threads: tuple[Thread, ...] = ()
+    crowded: bool = False
     width: float = WIDTH
     height: float = HEIGHT
     left: float = LEFT
@@ -87,11 +93,23 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """A problem and the patient it belongs to; "" for one of the whole run."""
+
+    item: Problem
+    case: str
+
+    @property
+    def link(self) -> str:
+        """The patient's page."""
+        return _link(self.case)
+
+
+@dataclass(frozen=True, slots=True)
 class ProblemGroup:
     """Problems of one code."""
 
-    first: wording.Attention
-    shown: tuple[wording.Attention, ...]
+    shown: tuple[Found, ...]
     count: int
 
 
@@ -114,7 +132,7 @@ def cohort_page(cases: Sequence[Case], problems: Sequence[Problem]) -> CohortPag
     criteria = sorted({case.assessments[0].criterion for case in cases if case.assessments})
     return CohortPage(
         tuple(rows),
-        _grouped(problems),
+        _grouped(cases, problems),
         tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         _waterfall(rows),
         _spider(cases, {row.case: row for row in rows}),
@@ -135,7 +153,6 @@ def _row(case: Case) -> PatientRow:
         len(case.lesions),
         case.visits[0].date if case.visits else "",
         case.visits[-1].date if case.visits else "",
-        wording.days(case.visits)[-1] if case.visits else 0.0,
         last.overall if last else "",
         last.best_overall_response if last else "",
         changes[-1] if changes else None,
@@ -149,11 +166,15 @@ def _first_criterion(case: Case) -> tuple[Assessment, ...]:
     return tuple(each for each in case.assessments if each.criterion == case.assessments[0].criterion)
 
 
-def _grouped(problems: Sequence[Problem]) -> tuple[ProblemGroup, ...]:
-    groups: dict[str, list[wording.Attention]] = {}
-    for item in wording.of_problems(problems):
-        groups.setdefault(item.code, []).append(item)
-    return tuple(ProblemGroup(group[0], tuple(group[:SHOWN_PER_CODE]), len(group)) for group in groups.values())
+def _grouped(cases: Sequence[Case], problems: Sequence[Problem]) -> tuple[ProblemGroup, ...]:
+    """All problems by code, worst first; each names its patient where it has one."""
+    of_cases = {problem for case in cases for problem in case.problems}
+    found = [Found(problem, "") for problem in problems if problem not in of_cases]
+    found += [Found(problem, case.case) for case in cases for problem in case.problems]
+    groups: dict[str, list[Found]] = {}
+    for each in sorted(found, key=lambda each: urgency(each.item)):
+        groups.setdefault(each.item.code, []).append(each)
+    return tuple(ProblemGroup(tuple(group[:SHOWN_PER_CODE]), len(group)) for group in groups.values())
 
 
 def _waterfall(rows: Sequence[PatientRow]) -> Frame | None:
@@ -194,12 +215,12 @@ def _spider(cases: Sequence[Case], rows: dict[str, PatientRow]) -> Frame | None:
         path = " ".join(f"{left},{top}" for left, top in points)
         threads.append(Thread(path, points[-1], wording.tone(row.best), note, row.link))
     across = tuple(Tick(_across(day, ticks), f"{day:.0f}") for day in ticks)
-    return Frame(up, across, _guides(place), place(0), threads=tuple(threads))
+    return Frame(up, across, _guides(place), place(0), threads=tuple(threads), crowded=len(threads) > CROWD)
 
 
 def _course(case: Case) -> list[tuple[float, float]]:
     """Day and change from baseline of each judged visit; the baseline itself is day 0 and no change."""
-    days = dict(zip((visit.number for visit in case.visits), wording.days(case.visits), strict=True))
+    days = Lookup(case).days
     course = [
         (days[each.visit], float(each.change_from_baseline_pct))
         for each in _first_criterion(case)
@@ -228,6 +249,10 @@ def _across(day: float, ticks: Sequence[float]) -> float:
 
 def _guides(place: _Vertical) -> tuple[Tick, ...]:
     return tuple(Tick(place(line), f"{wording.signed(f'{line:+.0f}')} %") for line in RECIST_LINES)
+
+
+def _link(case: str) -> str:
+    return f"cases/{quote(case, safe='')}/report.html"
 
 
 def _best(row: PatientRow) -> float:

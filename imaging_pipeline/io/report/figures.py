@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 from skimage.measure import find_contours
 
-from imaging_pipeline.domain.geometry import Grid, PointLps
+from imaging_pipeline.domain.geometry import Grid, PointLps, as_point
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import HU
@@ -134,7 +134,7 @@ def hung(grid: Grid) -> tuple[PointLps, PointLps]:
         row_axis, column_axis = column_axis, row_axis
     right = column_axis * (1.0 if column_axis @ wanted_right >= 0 else -1.0)
     down = row_axis * (1.0 if row_axis @ wanted_down >= 0 else -1.0)
-    return _point(right), _point(down)
+    return as_point(right), as_point(down)
 
 
 def window_for(view: Volume, kind: Kind) -> Window:
@@ -154,20 +154,20 @@ def extent_mm(mask: Mask) -> float:
 
 def centroid_lps(mask: Mask) -> PointLps:
     """The centre of the marked voxels."""
-    return _point(mask.grid.to_lps(np.argwhere(mask.array)).mean(axis=0))
+    return as_point(mask.grid.to_lps(np.argwhere(mask.array)).mean(axis=0))
 
 
 def widest_slice_lps(mask: Mask) -> PointLps:
     """A point in the slice with the largest cross-section."""
     areas = mask.array.sum(axis=(1, 2))
-    return _point(mask.grid.to_lps((int(areas.argmax()), 0, 0)))
+    return as_point(mask.grid.to_lps((int(areas.argmax()), 0, 0)))
 
 
 def in_slice(point_lps: PointLps, level_lps: PointLps, grid: Grid) -> PointLps:
     """A point moved along the slice axis into the slice that `level_lps` lies in."""
     index = grid.to_index(point_lps)
     index[0] = np.rint(grid.to_index(level_lps)[0])
-    return _point(grid.to_lps(index))
+    return as_point(grid.to_lps(index))
 
 
 def position(point_lps: PointLps, plane: Plane) -> str:
@@ -209,10 +209,6 @@ def _side(direction: NDArray[np.float64]) -> str:
         for place, axis in enumerate(order)
         if place == 0 or abs(direction[axis]) > 0.34
     )
-
-
-def _point(values: NDArray[np.float64]) -> PointLps:
-    return float(values[0]), float(values[1]), float(values[2])
 
 
 def _png(grey: NDArray[np.uint8]) -> bytes:

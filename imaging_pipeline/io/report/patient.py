@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
 
 from imaging_pipeline.domain.case import (
     Assessment,
     Case,
-    Drawn,
     Edited,
     Measurement,
     Outcome,
+    Reported,
     Segmented,
-    Sighting,
     Values,
     Visit,
 )
-from imaging_pipeline.domain.geometry import PointLps
-from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.quantities import CATALOGUE, Quantity
-from imaging_pipeline.io.record import lesion_folder
-from imaging_pipeline.io.report import figures, wording
+from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.report import wording
+from imaging_pipeline.io.report.attention import Statement, attention, statements
+from imaging_pipeline.io.report.lookup import Lookup
+from imaging_pipeline.io.report.pictures import Picture, pictures, slice_words
 from imaging_pipeline.io.report.plots import Chart, Course, Sample, chart
-from imaging_pipeline.io.tables import chosen, size_quantity
-from imaging_pipeline.io.tables import number as number_text
+from imaging_pipeline.io.tables import number as as_printed
+from imaging_pipeline.io.tables import size_quantity
 
 #: Columns of a lesion's table where at least one visit has a value.
 COLUMNS = (
@@ -110,68 +106,42 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Technique:
-    """How a visit's series was acquired; `differs` names what is not as at baseline."""
+class Setting:
+    """One entry of a scan's technique; `changed` is against the lesion's first scan."""
 
-    entries: tuple[tuple[str, str, bool], ...]
-
-    @property
-    def differs(self) -> bool:
-        """Whether anything is not as at baseline."""
-        return any(changed for _, _, changed in self.entries)
+    name: str
+    text: str
+    changed: bool
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A key image as the page shows it."""
-
-    key: figures.KeyImage
-    where: str
-    file: str
-
-    @cached_property
-    def source(self) -> str:
-        """The picture inside the page."""
-        return "data:image/png;base64," + b64encode(self.key.png).decode("ascii")
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LesionVisit:
     """One lesion at one visit: a picture and a row."""
 
     visit: Visit
     elapsed: str
     outcome: str
-    confidence: float | None
+    confidence: str
     picture: Picture | None
-    technique: Technique
+    technique: tuple[Setting, ...]
     numbers: dict[str, Number]
-    notes: tuple[str, ...]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Every flag once."""
+        return tuple(dict.fromkeys(flag for number in self.numbers.values() for flag in number.flags))
 
 
-@dataclass(frozen=True)
-class Reconciled:
-    """A value somebody stated beside the one measured."""
-
-    visit: Visit
-    quantity: Quantity
-    stated: str
-    source: str
-    measured: str
-    differs: bool
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class LesionSection:
-    """All of one lesion."""
+    """All of one lesion. `columns` are the quantities of its table, `quantities` all that were measured."""
 
     lesion: Lesion
-    size: str
     columns: tuple[Quantity, ...]
     quantities: tuple[Quantity, ...]
     visits: tuple[LesionVisit, ...]
     charts: tuple[Chart, ...]
-    reconciled: tuple[Reconciled, ...]
+    statements: tuple[Statement, ...]
 
     @property
     def pictured(self) -> bool:
@@ -183,15 +153,20 @@ class LesionSection:
         """Its part in the judgement."""
         return ROLES[self.lesion.role.value]
 
+    @property
+    def size(self) -> str:
+        """The diameter that speaks for it, visit by visit."""
+        return self.course(size_quantity(self.lesion.kind))
+
     def course(self, quantity: str) -> str:
-        """A quantity's values visit by visit, for the overview."""
+        """A quantity visit by visit; empty where it was never measured."""
         texts = [each.numbers[quantity].text if quantity in each.numbers else "–" for each in self.visits]
-        return " → ".join(texts) if any(text != "–" for text in texts) else ""
+        return " → ".join(texts) if set(texts) != {"–"} else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Judgement:
-    """One criterion's judgement of one visit, with what it stands on."""
+    """One criterion's judgement of one visit, the measurements it stands on, and what speaks against them."""
 
     assessment: Assessment
     visit: Visit
@@ -200,7 +175,7 @@ class Judgement:
     cautions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Criterion:
     """One criterion through all visits."""
 
@@ -214,264 +189,109 @@ class Criterion:
         return self.judgements[-1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PatientPage:
     """Everything on the page of one patient."""
 
     case: Case
-    attention: tuple[wording.Attention, ...]
+    attention: tuple[Problem, ...]
     criteria: tuple[Criterion, ...]
     lesions: tuple[LesionSection, ...]
-    quantities: tuple[Quantity, ...]
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Every quantity on the page, in the catalogue's order."""
+        shown = {quantity.name for section in self.lesions for quantity in section.quantities}
+        return tuple(quantity for name, quantity in CATALOGUE.items() if name in shown)
 
     @property
     def signed_by(self) -> tuple[str, ...]:
         """Who has signed."""
         return tuple(dict.fromkeys(review.reader for review in self.case.reviews if review.act == "sign"))
 
+    def label(self, number: int) -> str:
+        """A visit's name."""
+        return next(visit.label for visit in self.case.visits if visit.number == number)
+
 
 def patient_page(case: Case, values: Values) -> PatientPage:
     """The page of one patient."""
-    view = _View(case, values)
-    sections = tuple(view.section(lesion) for lesion in case.lesions)
-    shown = {quantity.name for section in sections for quantity in section.quantities}
+    lookup = Lookup(case)
+    criteria = dict.fromkeys(each.criterion for each in case.assessments)
     return PatientPage(
         case,
-        wording.attention(case),
-        tuple(view.criterion(name) for name in dict.fromkeys(each.criterion for each in case.assessments)),
-        sections,
-        tuple(quantity for name, quantity in CATALOGUE.items() if name in shown),
+        attention(lookup),
+        tuple(_criterion(name, lookup) for name in criteria),
+        tuple(_section(lesion, lookup, values) for lesion in case.lesions),
     )
 
 
-class _View:
-    """A case looked up by lesion, visit and quantity."""
+def _criterion(name: str, lookup: Lookup) -> Criterion:
+    assessments = [each for each in lookup.case.assessments if each.criterion == name]
+    sums = [
+        Sample(lookup.days[each.visit], float(each.sum_mm), f"{lookup.visits[each.visit].date}: {each.sum_mm} mm")
+        for each in assessments
+        if each.sum_mm is not None
+    ]
+    judgements = tuple(_judgement(each, lookup) for each in assessments)
+    return Criterion(name, judgements, _chart(SUMS, [Course("sum", tuple(sums))], lookup))
 
-    def __init__(self, case: Case, values: Values) -> None:
-        self._case, self._values = case, values
-        self._numbers = chosen(case.measurements)
-        self._series = {each.series_instance_uid: each for visit in case.visits for each in visit.series}
-        self._visits = {visit.number: visit for visit in case.visits}
-        self._days = dict(zip(self._visits, wording.days(case.visits), strict=True))
-        self._sightings: dict[tuple[str, int], Sighting] = {}
-        # The first picture of a lesion at a visit speaks for it; one that was measured goes before one that was not.
-        for sighting in sorted(case.sightings, key=lambda each: each.outcome is not Outcome.MEASURED):
-            self._sightings.setdefault((sighting.lesion_id, sighting.visit), sighting)
 
-    def section(self, lesion: Lesion) -> LesionSection:
-        measured = {name for lesion_id, _, name in self._numbers if lesion_id == lesion.lesion_id}
-        # The short axis is the perpendicular by another name except for a node, where it is the size.
-        hidden = "perpendicular_diameter" if lesion.kind is Kind.NODE else "short_axis"
-        pictures = self._pictures(lesion)
-        return LesionSection(
-            lesion,
-            size_quantity(lesion.kind),
-            tuple(CATALOGUE[name] for name in COLUMNS if name in measured and name != hidden),
-            tuple(quantity for name, quantity in CATALOGUE.items() if name in measured),
-            tuple(self._lesion_visit(lesion, visit, pictures.get(visit.number)) for visit in self._case.visits),
-            self._charts(lesion),
-            self._reconciled(lesion),
-        )
+def _judgement(assessment: Assessment, lookup: Lookup) -> Judgement:
+    references = (reference.rpartition("/") for reference in assessment.measurements)
+    found = (lookup.number(lesion_id, assessment.visit, quantity) for lesion_id, _, quantity in references)
+    numbers = [number for number in found if number is not None]
+    return Judgement(
+        assessment,
+        lookup.visits[assessment.visit],
+        _elapsed(assessment.visit, lookup),
+        tuple(_used(number, lookup) for number in numbers),
+        tuple(f"{each.lesion_id} not comparable with baseline" for each in numbers if each.comparable is False),
+    )
 
-    def criterion(self, name: str) -> Criterion:
-        assessments = [each for each in self._case.assessments if each.criterion == name]
-        return Criterion(name, tuple(self._judgement(each) for each in assessments), self._sums(assessments))
 
-    def _judgement(self, assessment: Assessment) -> Judgement:
-        used, cautions = [], []
-        for reference in assessment.measurements:
-            lesion_id, _, quantity = reference.rpartition("/")
-            number = self._numbers.get((lesion_id, assessment.visit, quantity))
-            if number is None:
-                continue
-            bounds = wording.interval(number)
-            used.append(f"{lesion_id} {wording.with_unit(number)}" + (f" ({bounds})" if bounds else ""))
-            sighting = self._sightings.get((lesion_id, assessment.visit))
-            if sighting is not None and sighting.confidence is not None:
-                used[-1] += f", outline confidence {sighting.confidence * 100:.0f}{wording.NARROW}%"
-            if number.comparable is False:
-                cautions.append(f"{lesion_id} not comparable with baseline")
-        visit = self._visits[assessment.visit]
-        return Judgement(assessment, visit, self._elapsed(visit), tuple(used), tuple(cautions))
+def _used(number: Measurement, lookup: Lookup) -> str:
+    bounds = wording.interval(number)
+    sighting = lookup.sighting(number.lesion_id, number.visit)
+    return (
+        f"{number.lesion_id} {wording.with_unit(number)}"
+        + (f" ({bounds})" if bounds else "")
+        + (f", {wording.confidence(sighting.confidence)}" if sighting and sighting.confidence is not None else "")
+    )
 
-    def _sums(self, assessments: list[Assessment]) -> Chart | None:
-        samples = tuple(
-            Sample(
-                self._days[each.visit],
-                float(each.sum_mm),
-                None,
-                None,
-                f"{self._visits[each.visit].date}: {each.sum_mm} mm",
-            )
-            for each in assessments
-            if each.sum_mm is not None
-        )
-        return self._chart(SUMS, [Course("sum", samples)])
 
-    def _charts(self, lesion: Lesion) -> tuple[Chart, ...]:
-        charts = (
-            self._chart(plot, [self._course(lesion, quantity, name) for quantity, name in plot.courses.items()])
-            for plot in PLOTS
-        )
-        return tuple(each for each in charts if each is not None)
+def _section(lesion: Lesion, lookup: Lookup, values: Values) -> LesionSection:
+    measured = {name for lesion_id, _, name in lookup.numbers if lesion_id == lesion.lesion_id}
+    # The perpendicular diameter and the short axis are one line; a node goes by the latter name.
+    twin = "perpendicular_diameter" if lesion.kind is Kind.NODE else "short_axis"
+    shots = pictures(lesion, lookup, values)
+    charts = (_chart(plot, _courses(plot, lesion, lookup), lookup) for plot in PLOTS)
+    return LesionSection(
+        lesion,
+        tuple(CATALOGUE[name] for name in COLUMNS if name in measured and name != twin),
+        tuple(quantity for name, quantity in CATALOGUE.items() if name in measured),
+        tuple(_lesion_visit(lesion, visit, shots.get(visit.number), lookup) for visit in lookup.case.visits),
+        tuple(each for each in charts if each is not None),
+        tuple(each for each in statements(lookup) if each.stated.lesion_id == lesion.lesion_id),
+    )
 
-    def _chart(self, plot: Plot, courses: list[Course]) -> Chart | None:
-        dates = [(self._days[visit.number], visit.date) for visit in self._case.visits]
-        return chart(plot.title, plot.unit, courses, dates, from_zero=plot.from_zero, least_span=plot.least_span)
 
-    def _course(self, lesion: Lesion, quantity: str, name: str) -> Course:
-        numbers = [
-            (visit, self._numbers[key])
-            for visit in self._case.visits
-            if (key := (lesion.lesion_id, visit.number, quantity)) in self._numbers
-        ]
-        return Course(
+def _courses(plot: Plot, lesion: Lesion, lookup: Lookup) -> list[Course]:
+    return [
+        Course(
             name,
             tuple(
-                Sample(self._days[visit.number], each.value, each.lower95, each.upper95, _note(visit, each))
-                for visit, each in numbers
+                Sample(lookup.days[visit.number], each.value, _note(visit, each), each.lower95, each.upper95)
+                for visit, each in lookup.course(lesion.lesion_id, quantity)
             ),
         )
+        for quantity, name in plot.courses.items()
+    ]
 
-    def _lesion_visit(self, lesion: Lesion, visit: Visit, picture: Picture | None) -> LesionVisit:
-        sighting = self._sightings.get((lesion.lesion_id, visit.number))
-        numbers = {
-            name: self._number(each)
-            for (lesion_id, number, name), each in self._numbers.items()
-            if (lesion_id, number) == (lesion.lesion_id, visit.number)
-        }
-        outcome = sighting.outcome if sighting else Outcome.NOT_IMAGED
-        return LesionVisit(
-            visit,
-            self._elapsed(visit),
-            OUTCOMES[outcome],
-            sighting.confidence if sighting else None,
-            picture,
-            self._technique(lesion, sighting),
-            numbers,
-            _notes(numbers.values()),
-        )
 
-    def _number(self, measurement: Measurement) -> Number:
-        baseline = self._numbers.get((measurement.lesion_id, self._case.visits[0].number, measurement.quantity))
-        return Number(
-            CATALOGUE[measurement.quantity].label,
-            wording.shown(measurement.value, measurement.quantity),
-            wording.interval(measurement),
-            wording.change(measurement, baseline),
-            measurement.comparable,
-            measurement.flags,
-            tuple(self._evidence(measurement)),
-        )
-
-    def _evidence(self, measurement: Measurement) -> Iterable[tuple[str, str]]:
-        visit = self._visits[measurement.visit]
-        yield "lesion", f"{measurement.lesion_id}, {visit.label}, {visit.date}"
-        yield "value", wording.with_unit(measurement)
-        yield "95 % interval", wording.interval(measurement, number_text) or "not known"
-        yield "convention", CATALOGUE[measurement.quantity].sentence
-        evidence = measurement.evidence
-        if isinstance(evidence, (Segmented, Edited)):
-            sighting = self._sightings.get((measurement.lesion_id, measurement.visit))
-            maker = f" by {sighting.method}" if sighting and sighting.mask == evidence.mask and sighting.method else ""
-            yield "evidence", f"{evidence.kind}{maker}, mask {evidence.mask[:12]}"
-        else:
-            yield "evidence", evidence.kind
-        points = () if evidence.kind == "reported" else evidence.points_lps
-        if points:
-            yield "line, LPS mm", " – ".join(f"({', '.join(f'{part:.1f}' for part in point)})" for point in points)
-        if measurement.series_uid:
-            yield "series", f"{measurement.modality} {measurement.series_uid}".strip()
-        series = self._series.get(measurement.series_uid)
-        if series and points:
-            yield "slice", _slice(series, points)
-        if measurement.flags:
-            yield "flags", ", ".join(measurement.flags)
-
-    def _pictures(self, lesion: Lesion) -> dict[int, Picture]:
-        """The lesion's pictures by visit, all of one size and centred on one place of the patient."""
-        seen = {}
-        for visit in self._case.visits:
-            sighting = self._sightings.get((lesion.lesion_id, visit.number))
-            if sighting is None:
-                continue
-            mask, view = self._values.get(sighting.mask), self._values.get(sighting.view)
-            if isinstance(mask, Mask) and isinstance(view, Volume) and mask.array.any():
-                seen[visit.number] = (sighting, mask, view)
-        if not seen:
-            return {}
-        side_mm = 10 * np.ceil(
-            (max(figures.extent_mm(mask) for _, mask, _ in seen.values()) + 2 * figures.MARGIN_MM) / 10
-        )
-        origin = figures.centroid_lps(next(iter(seen.values()))[1])
-        return {
-            number: self._picture(lesion, sighting, mask, view, origin, float(side_mm))
-            for number, (sighting, mask, view) in seen.items()
-        }
-
-    def _picture(
-        self, lesion: Lesion, sighting: Sighting, mask: Mask, view: Volume, origin: PointLps, side_mm: float
-    ) -> Picture:
-        axes_lps = self._axes(sighting)
-        level = axes_lps[0][0] if axes_lps else figures.widest_slice_lps(mask)
-        own = figures.centroid_lps(mask)
-        centre = own
-        if sighting.transform is not None:
-            carried = sighting.transform.apply(origin)
-            # The same place of the patient, unless that would push the lesion out of the picture.
-            if np.linalg.norm(carried - own) < side_mm / 5:
-                centre = (float(carried[0]), float(carried[1]), float(carried[2]))
-        right, down = figures.hung(view.grid)
-        plane = figures.Plane(figures.in_slice(centre, level, view.grid), right, down, side_mm)
-        key = figures.key_image(view, mask, axes_lps, plane, figures.window_for(view, lesion.kind))
-        series = self._series[sighting.series_uid]
-        where = f"{plane.name}, {_slice(series, (plane.centre_lps,))}, {figures.position(plane.centre_lps, plane)}"
-        return Picture(key, where, f"{lesion_folder(self._case, sighting)}/key_{plane.name}.png")
-
-    def _axes(self, sighting: Sighting) -> tuple[tuple[PointLps, ...], ...]:
-        lines = []
-        for quantity in ("longest_diameter", "perpendicular_diameter"):
-            number = self._numbers.get((sighting.lesion_id, sighting.visit, quantity))
-            if number and isinstance(number.evidence, (Segmented, Drawn, Edited)) and number.evidence.points_lps:
-                lines.append(number.evidence.points_lps)
-        return tuple(lines)
-
-    def _technique(self, lesion: Lesion, sighting: Sighting | None) -> Technique:
-        series = self._series.get(sighting.series_uid) if sighting else None
-        first = next((each for visit in self._case.visits if (each := self._scan(lesion, visit))), None)
-        if series is None:
-            return Technique(())
-        entries = []
-        for name, label in TECHNIQUE.items():
-            value = getattr(series.technique, name)
-            changed = first is not None and value != getattr(first.technique, name)
-            if value is not None or changed:
-                entries.append((label, _plain(value), changed))
-        return Technique(tuple(entries))
-
-    def _scan(self, lesion: Lesion, visit: Visit) -> Series | None:
-        sighting = self._sightings.get((lesion.lesion_id, visit.number))
-        return self._series.get(sighting.series_uid) if sighting else None
-
-    def _reconciled(self, lesion: Lesion) -> tuple[Reconciled, ...]:
-        return tuple(
-            Reconciled(
-                self._visits[stated.visit],
-                CATALOGUE[stated.quantity],
-                wording.with_unit(stated) + (f" ({stated.modality})" if stated.modality else ""),
-                getattr(stated.evidence, "source", ""),
-                wording.with_unit(measured) + (f" ({measured.modality})" if measured.modality else "")
-                if measured
-                else "not measured",
-                measured is not None and wording.contradicts(stated, measured),
-            )
-            for stated, measured in wording.reported_beside(self._case)
-            if stated.lesion_id == lesion.lesion_id
-        )
-
-    def _elapsed(self, visit: Visit) -> str:
-        day = self._days[visit.number]
-        return f"day {day:.0f}"
+def _chart(plot: Plot, courses: list[Course], lookup: Lookup) -> Chart | None:
+    dates = [(lookup.days[visit.number], visit.date) for visit in lookup.case.visits]
+    return chart(plot.title, plot.unit, courses, dates, from_zero=plot.from_zero, least_span=plot.least_span)
 
 
 def _note(visit: Visit, measurement: Measurement) -> str:
@@ -483,16 +303,78 @@ def _note(visit: Visit, measurement: Measurement) -> str:
     )
 
 
-def _notes(numbers: Iterable[Number]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(flag for number in numbers for flag in number.flags))
+def _lesion_visit(lesion: Lesion, visit: Visit, picture: Picture | None, lookup: Lookup) -> LesionVisit:
+    sighting = lookup.sighting(lesion.lesion_id, visit.number)
+    sure = sighting.confidence if sighting else None
+    return LesionVisit(
+        visit,
+        _elapsed(visit.number, lookup),
+        OUTCOMES[sighting.outcome if sighting else Outcome.NOT_IMAGED],
+        "" if sure is None else wording.confidence(sure),
+        picture,
+        tuple(_technique(lesion, visit, lookup)),
+        {
+            name: _number(each, lookup)
+            for (lesion_id, number, name), each in lookup.numbers.items()
+            if (lesion_id, number) == (lesion.lesion_id, visit.number)
+        },
+    )
 
 
-def _slice(series: Series, points_lps: tuple[PointLps, ...]) -> str:
-    """Which slice of the series, counted from 1 as viewers do."""
-    if series.grid is None:
-        return "slice not known"
-    index = round(float(series.grid.to_index(points_lps[0])[0]))
-    return f"slice {index + 1} of {series.grid.shape[0]}"
+def _technique(lesion: Lesion, visit: Visit, lookup: Lookup) -> Iterator[Setting]:
+    sightings = [lookup.sighting(lesion.lesion_id, each.number) for each in lookup.case.visits]
+    scans = {each.visit: lookup.series[each.series_uid] for each in sightings if each and each.series_uid}
+    if visit.number not in scans:
+        return
+    first, this = next(iter(scans.values())).technique, scans[visit.number].technique
+    for attribute, name in TECHNIQUE.items():
+        value, before = getattr(this, attribute), getattr(first, attribute)
+        if value is not None or before is not None:
+            yield Setting(name, _plain(value), value != before)
+
+
+def _number(measurement: Measurement, lookup: Lookup) -> Number:
+    first = lookup.case.visits[0].number
+    return Number(
+        CATALOGUE[measurement.quantity].label,
+        wording.shown(measurement.value, measurement.quantity),
+        wording.interval(measurement),
+        wording.change(measurement, lookup.number(measurement.lesion_id, first, measurement.quantity)),
+        measurement.comparable,
+        measurement.flags,
+        tuple(_evidence(measurement, lookup)),
+    )
+
+
+def _evidence(measurement: Measurement, lookup: Lookup) -> Iterator[tuple[str, str]]:
+    """All that stands behind a number, term by term."""
+    visit, evidence = lookup.visits[measurement.visit], measurement.evidence
+    yield "lesion", f"{measurement.lesion_id}, {visit.label}, {visit.date}"
+    yield "value", wording.with_unit(measurement)
+    yield "95 % interval", wording.interval(measurement, as_printed) or "not known"
+    yield "convention", CATALOGUE[measurement.quantity].sentence
+    yield "evidence", evidence.kind
+    if isinstance(evidence, (Segmented, Edited)):
+        yield "outline", _outline(evidence.mask, lookup)
+    if measurement.series_uid:
+        yield "series", f"{measurement.modality} {measurement.series_uid}".strip()
+    points_lps = () if isinstance(evidence, Reported) else evidence.points_lps
+    if points_lps:
+        yield "line, LPS mm", " – ".join(f"({', '.join(f'{part:.1f}' for part in point)})" for point in points_lps)
+    series = lookup.series.get(measurement.series_uid)
+    if series and points_lps:
+        yield "slice", slice_words(series, points_lps[0])
+    if measurement.flags:
+        yield "flags", ", ".join(measurement.flags)
+
+
+def _outline(mask: str, lookup: Lookup) -> str:
+    makers = (sighting.method for sighting in lookup.case.sightings if sighting.mask == mask and sighting.method)
+    return f"{mask[:12]} by {next(makers, 'an unnamed maker')}"
+
+
+def _elapsed(visit: int, lookup: Lookup) -> str:
+    return f"day {lookup.days[visit]:.0f}"
 
 
 def _plain(value: object) -> str:

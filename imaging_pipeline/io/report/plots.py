@@ -18,9 +18,9 @@ class Sample:
 
     day: float
     value: float
-    lower: float | None
-    upper: float | None
     note: str
+    lower: float | None = None
+    upper: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

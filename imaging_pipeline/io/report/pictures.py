@@ -1,0 +1,101 @@
+"""Which slice of which scan is shown of a lesion, and how the visits' pictures lie beside one another."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from dataclasses import dataclass
+
+import numpy as np
+
+from imaging_pipeline.domain.case import Drawn, Edited, Segmented, Sighting, Values
+from imaging_pipeline.domain.geometry import PointLps, as_point
+from imaging_pipeline.domain.images import Mask, Series, Volume
+from imaging_pipeline.domain.lesions import Lesion
+from imaging_pipeline.io.record import lesion_folder
+from imaging_pipeline.io.report import figures
+from imaging_pipeline.io.report.lookup import Lookup
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A key image, where it lies in its scan, and the file it is also written to."""
+
+    key: figures.KeyImage
+    where: str
+    file: str
+
+    @property
+    def source(self) -> str:
+        """The picture inside the page."""
+        return "data:image/png;base64," + b64encode(self.key.png).decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A lesion at a visit with all that a picture of it needs."""
+
+    sighting: Sighting
+    mask: Mask
+    view: Volume
+
+
+def pictures(lesion: Lesion, lookup: Lookup, values: Values) -> dict[int, Picture]:
+    """The lesion's pictures by visit: all of one scale, all centred on one place of the patient."""
+    seen = _seen(lesion, lookup, values)
+    if not seen:
+        return {}
+    side_mm = 10.0 * math.ceil((max(figures.extent_mm(each.mask) for each in seen) + 2 * figures.MARGIN_MM) / 10)
+    origin = figures.centroid_lps(seen[0].mask)
+    return {each.sighting.visit: _picture(each, lesion, lookup, origin, side_mm) for each in seen}
+
+
+def slice_words(series: Series, point_lps: PointLps) -> str:
+    """Which slice of a series shows a point, counted from 1 as viewers do."""
+    if series.grid is None:
+        return "slice not known"
+    index = round(float(series.grid.to_index(point_lps)[0]))
+    return f"slice {index + 1} of {series.grid.shape[0]}"
+
+
+def _seen(lesion: Lesion, lookup: Lookup, values: Values) -> list[_Seen]:
+    found = []
+    for visit in lookup.case.visits:
+        sighting = lookup.sighting(lesion.lesion_id, visit.number)
+        if sighting is None:
+            continue
+        mask, view = values.get(sighting.mask), values.get(sighting.view)
+        if isinstance(mask, Mask) and isinstance(view, Volume) and mask.array.any():
+            found.append(_Seen(sighting, mask, view))
+    return found
+
+
+def _picture(seen: _Seen, lesion: Lesion, lookup: Lookup, origin: PointLps, side_mm: float) -> Picture:
+    axes_lps = _axes(seen.sighting, lookup)
+    level = axes_lps[0][0] if axes_lps else figures.widest_slice_lps(seen.mask)
+    centre = figures.in_slice(_centre(seen, origin, side_mm), level, seen.view.grid)
+    plane = figures.Plane(centre, *figures.hung(seen.view.grid), side_mm)
+    key = figures.key_image(seen.view, seen.mask, axes_lps, plane, figures.window_for(seen.view, lesion.kind))
+    where = f"{plane.name}, {slice_words(seen.view.series, centre)}, {figures.position(centre, plane)}"
+    return Picture(key, where, f"{lesion_folder(lookup.case, seen.sighting)}/key_{plane.name}.png")
+
+
+def _centre(seen: _Seen, origin: PointLps, side_mm: float) -> PointLps:
+    own = figures.centroid_lps(seen.mask)
+    if seen.sighting.transform is None:
+        return own
+    carried = as_point(seen.sighting.transform.apply(origin))
+    # The same place of the patient, unless that would push the lesion out of the picture.
+    return carried if np.linalg.norm(np.subtract(carried, own)) < side_mm / 5 else own
+
+
+def _axes(sighting: Sighting, lookup: Lookup) -> tuple[tuple[PointLps, ...], ...]:
+    numbers = (
+        lookup.number(sighting.lesion_id, sighting.visit, quantity)
+        for quantity in ("longest_diameter", "perpendicular_diameter")
+    )
+    return tuple(
+        number.evidence.points_lps
+        for number in numbers
+        if number and isinstance(number.evidence, (Segmented, Drawn, Edited)) and number.evidence.points_lps
+    )
