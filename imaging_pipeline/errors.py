@@ -52,6 +52,18 @@ class Problem:
         """The severity the code's first letter states."""
         return {"E": Severity.ERROR, "W": Severity.WARNING}.get(self.code[:1], Severity.NOTE)
 
+    @property
+    def document(self) -> dict[str, str]:
+        """The machine's copy of the message."""
+        return {
+            "code": self.code,
+            "severity": self.severity.value,
+            "subject": self.subject,
+            "found": self.found,
+            "expected": self.expected,
+            "remedy": self.remedy,
+        }
+
     def __str__(self) -> str:
         return one_line(f"{self.code} {self.subject}: found {self.found}; expected {self.expected}; {self.remedy}")
 

@@ -87,7 +87,7 @@ def unpacked(raw: bytes, length: int, subject: str) -> bytes:
             content = packed.read(length)
             packed.read(1)  # at the end of the stream this compares its checksum
     except (OSError, EOFError, zlib.error) as error:
-        raise _refusal("E-FILE-TRUNCATED", subject, "a damaged gzip stream", "a whole one") from error
+        raise refusal("E-FILE-TRUNCATED", subject, "a damaged gzip stream", "a whole one") from error
     return content
 
 
@@ -107,7 +107,7 @@ def require_affine(matrix: NDArray[np.float64], subject: str) -> None:
         found = "axes that do not meet at right angles"
     else:
         return
-    raise _refusal("E-GEOM-AFFINE", subject, found, "a box of voxels with a place")
+    raise refusal("E-GEOM-AFFINE", subject, found, "a box of voxels with a place")
 
 
 def require_numbers(array: NDArray[Any], subject: str) -> None:
@@ -119,7 +119,7 @@ def require_numbers(array: NDArray[Any], subject: str) -> None:
         Naming the file.
     """
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise _refusal("E-PIX-FORMAT", subject, "voxels that are not finite", "a number in every voxel")
+        raise refusal("E-PIX-FORMAT", subject, "voxels that are not finite", "a number in every voxel")
 
 
 def check_size(voxels: int, needed_bytes: int, file_bytes: int, subject: str, *, packed: bool) -> None:
@@ -131,12 +131,13 @@ def check_size(voxels: int, needed_bytes: int, file_bytes: int, subject: str, *,
         Naming the file.
     """
     if voxels > MAX_VOXELS:
-        raise _refusal("E-PIX-SIZE", subject, f"{voxels} voxels", f"at most {MAX_VOXELS}")
+        raise refusal("E-PIX-SIZE", subject, f"{voxels} voxels", f"at most {MAX_VOXELS}")
     if packed and needed_bytes > MAX_COMPRESSION_RATIO * file_bytes:
-        raise _refusal("E-PIX-SIZE", subject, f"{needed_bytes} bytes in {file_bytes}", "compression below 1000 to 1")
+        raise refusal("E-PIX-SIZE", subject, f"{needed_bytes} bytes in {file_bytes}", "compression below 1000 to 1")
     if not packed and needed_bytes > file_bytes:
-        raise _refusal("E-FILE-TRUNCATED", subject, f"{file_bytes} bytes", f"{needed_bytes}, as its header says")
+        raise refusal("E-FILE-TRUNCATED", subject, f"{file_bytes} bytes", f"{needed_bytes}, as its header says")
 
 
-def _refusal(code: str, subject: str, found: str, expected: str) -> RefusedError:
+def refusal(code: str, subject: str, found: str, expected: str) -> RefusedError:
+    """A file of voxels that cannot be used."""
     return RefusedError(code, subject, found=found, expected=expected, remedy="write the file again from its source")

@@ -15,11 +15,11 @@ from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.images import Mask, Volume
-from imaging_pipeline.errors import RefusedError
 from imaging_pipeline.io.foreign import (
     RAS_TO_LPS,
     check_size,
     file_series,
+    refusal,
     require_affine,
     require_numbers,
     slice_axis,
@@ -88,9 +88,9 @@ def _header(raw: bytes, subject: str) -> Any:
     try:
         header = kind.from_fileobj(BytesIO(start))
     except (HeaderDataError, WrapStructError) as error:
-        raise _refusal("E-FILE-NIFTI", subject, "no NIfTI header", "a NIfTI file") from error
+        raise refusal("E-FILE-NIFTI", subject, "no NIfTI header", "a NIfTI file") from error
     if not header["magic"].item().startswith(b"n+"):
-        raise _refusal("E-FILE-NIFTI", subject, "a header without its voxels", "header and voxels in one file")
+        raise refusal("E-FILE-NIFTI", subject, "a header without its voxels", "header and voxels in one file")
     return header
 
 
@@ -102,29 +102,25 @@ def _affine(header: Any, subject: str) -> NDArray[np.float64]:
             affine: NDArray[np.float64] = RAS_TO_LPS @ np.diag([scale, scale, scale, 1.0]) @ matrix
             require_affine(affine, subject)
             return affine
-    raise _refusal("E-GEOM-AFFINE", subject, "neither sform nor qform", "a place for every voxel")
+    raise refusal("E-GEOM-AFFINE", subject, "neither sform nor qform", "a place for every voxel")
 
 
 def _voxels(raw: bytes, header: Any, subject: str) -> NDArray[Any]:
     """The (I, J, K) array, scaled as the header says."""
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if len(shape) < 3 or min(shape) < 1 or any(size != 1 for size in shape[3:]):
-        raise _refusal("E-PIX-SIZE", subject, f"shape {shape}", "one volume of three axes")
+        raise refusal("E-PIX-SIZE", subject, f"shape {shape}", "one volume of three axes")
     if dtype.kind not in "iuf":
-        raise _refusal("E-PIX-FORMAT", subject, "voxels that are not single numbers", "integers or floats")
+        raise refusal("E-PIX-FORMAT", subject, "voxels that are not single numbers", "integers or floats")
     offset, count = header.get_data_offset(), math.prod(shape)
     end = offset + count * dtype.itemsize
     check_size(count, end, len(raw), subject, packed=raw.startswith(b"\x1f\x8b"))
     content = unpacked(raw, end, subject)
     if len(content) < end:
-        raise _refusal("E-FILE-TRUNCATED", subject, f"{len(content)} bytes", f"{end} bytes, as its header says")
+        raise refusal("E-FILE-TRUNCATED", subject, f"{len(content)} bytes", f"{end} bytes, as its header says")
     voxels = np.frombuffer(content, dtype, count, offset).reshape(shape[:3], order="F")
     slope, intercept = header.get_slope_inter()
     if slope is not None and (slope, intercept) != (1.0, 0.0):
         voxels = voxels * slope + intercept
     require_numbers(voxels, subject)
     return voxels
-
-
-def _refusal(code: str, subject: str, found: str, expected: str) -> RefusedError:
-    return RefusedError(code, subject, found=found, expected=expected, remedy="write the file again from its source")

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.images import Volume
-from imaging_pipeline.errors import RefusedError
 from imaging_pipeline.io.foreign import (
     RAS_TO_LPS,
     check_size,
     file_series,
+    refusal,
     require_affine,
     require_numbers,
     slice_axis,
@@ -61,7 +61,7 @@ def read_nrrd(path: Path, unit: str = "1", modality: str = "") -> Volume:
         shape, matrix = _place(fields, path.name)
         voxels = _voxels(raw[start:], fields, shape, path.name)
     except (KeyError, ValueError) as error:
-        raise _refusal("E-FILE-NRRD", path.name, "a header field missing or malformed", "the fields of NRRD") from error
+        raise refusal("E-FILE-NRRD", path.name, "a header field missing or malformed", "the fields of NRRD") from error
     return volume_of(voxels, matrix, slice_axis(matrix), file_series(raw, modality), unit)
 
 
@@ -69,7 +69,7 @@ def _header(raw: bytes, subject: str) -> tuple[dict[str, str], int]:
     """The fields by name, and where the voxels begin."""
     header = _HEADER.match(raw, 0, MAX_HEADER_BYTES)
     if header is None:
-        raise _refusal("E-FILE-NRRD", subject, "no NRRD header", "header and voxels in one file")
+        raise refusal("E-FILE-NRRD", subject, "no NRRD header", "header and voxels in one file")
     lines = header[1].decode("latin-1").splitlines()
     return {field[1].lower(): field[2].strip() for field in map(_FIELD.match, lines) if field}, header.end()
 
@@ -77,12 +77,12 @@ def _header(raw: bytes, subject: str) -> tuple[dict[str, str], int]:
 def _place(fields: dict[str, str], subject: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     """The three sizes, fastest first, and the affine from (i, j, k) to LPS mm."""
     if fields.get("space", "").lower() not in _SPACES:
-        raise _refusal("E-GEOM-AFFINE", subject, "no space of the patient", "LPS, RAS or LAS")
+        raise refusal("E-GEOM-AFFINE", subject, "no space of the patient", "LPS, RAS or LAS")
     sizes = [int(size) for size in fields["sizes"].split()]
     directions = fields["space directions"].lower().replace("none", "()").replace(") (", ")|(").split("|")
     axes = [(size, _vector(text)) for size, text in zip(sizes, directions, strict=True)]
     if min(sizes) < 1 or any(size != 1 for size, direction in axes if not direction):
-        raise _refusal("E-PIX-SIZE", subject, f"sizes {sizes}", "one volume of three axes")
+        raise refusal("E-PIX-SIZE", subject, f"sizes {sizes}", "one volume of three axes")
     placed = [(size, direction) for size, direction in axes if direction]
     matrix = np.eye(4)
     matrix[:3, :3] = np.transpose([direction for _, direction in placed])
@@ -99,20 +99,15 @@ def _vector(text: str) -> list[float]:
 
 def _voxels(raw: bytes, fields: dict[str, str], shape: tuple[int, ...], subject: str) -> NDArray[Any]:
     if fields["encoding"].lower() not in ("raw", "gzip", "gz") or "data file" in fields or "datafile" in fields:
-        raise _refusal("E-FILE-NRRD", subject, "voxels elsewhere or in another encoding", "raw or gzip, in this file")
-    dtype = np.dtype(_TYPES[fields["type"].lower()])
-    if dtype.itemsize > 1:
-        dtype = dtype.newbyteorder({"little": "<", "big": ">"}[fields["endian"].lower()])
+        raise refusal("E-FILE-NRRD", subject, "voxels elsewhere or in another encoding", "raw or gzip, in this file")
+    code = _TYPES[fields["type"].lower()]
+    dtype = np.dtype(code if code[1] == "1" else {"little": "<", "big": ">"}[fields["endian"].lower()] + code)
     count = math.prod(shape)
     length = count * dtype.itemsize
     check_size(count, length, len(raw), subject, packed=fields["encoding"].lower() != "raw")
     content = unpacked(raw, length, subject)
     if len(content) < length:
-        raise _refusal("E-FILE-TRUNCATED", subject, f"{len(content)} bytes of voxels", f"{length}, as its header says")
+        raise refusal("E-FILE-TRUNCATED", subject, f"{len(content)} bytes of voxels", f"{length}, as its header says")
     voxels = np.frombuffer(content, dtype, count).reshape(shape, order="F")
     require_numbers(voxels, subject)
     return voxels
-
-
-def _refusal(code: str, subject: str, found: str, expected: str) -> RefusedError:
-    return RefusedError(code, subject, found=found, expected=expected, remedy="write the file again from its source")

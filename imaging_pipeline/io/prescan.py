@@ -53,6 +53,11 @@ _LONG_VRS = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 _SHORT_VRS = frozenset(re.findall(b"..", b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
 
 
+def is_uid(text: str) -> bool:
+    """Whether a text can be a UID."""
+    return _UID.fullmatch(text) is not None
+
+
 class _FaultError(Exception):
     """A header that cannot be believed: code, what was found, what was expected."""
 
@@ -415,7 +420,7 @@ def _doubts(header: Header, window: _Window) -> list[_FaultError]:
 
 def _check_identity(header: Header) -> None:
     uids = (header.sop_class_uid, header.sop_instance_uid, header.study_instance_uid, header.series_instance_uid)
-    if not all(map(_UID.fullmatch, uids)):
+    if not all(map(is_uid, uids)):
         raise _FaultError("E-FILE-UID", "a missing or malformed UID", "class, instance, study and series UIDs")
 
 

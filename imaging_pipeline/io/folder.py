@@ -1,0 +1,118 @@
+"""What a scan folder holds: patients, visits, series, and every file that was refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from imaging_pipeline.config import Config
+from imaging_pipeline.domain.images import Instance
+from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.dicom import File, SeriesRecord
+from imaging_pipeline.io.header import Header
+from imaging_pipeline.io.patients import PatientRecord, patients_of
+from imaging_pipeline.io.prescan import Scanner, is_uid
+
+_DICOMDIR = "1.2.840.10008.1.3.10"
+
+
+@dataclass(frozen=True)
+class Index:
+    """A scan folder; `rejected` holds one problem for each file that was not used, its name the subject."""
+
+    patients: tuple[PatientRecord, ...]
+    rejected: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def index(root: Path, config: Config) -> Index:
+    """Find out what a folder tree holds, from headers alone; no pixel is decoded."""
+    scanner = Scanner()
+    files, rejected = [], []
+    for path, name, refusal in _regular_files(root):
+        header = Header(fault=refusal) if refusal else scanner.scan(path, name)
+        if header.media_storage_sop_class_uid == _DICOMDIR:
+            continue  # the walk is the authority
+        if header.fault is not None:
+            rejected.append(header.fault)
+        if is_uid(header.series_instance_uid):
+            files.append(File(Path(path), name, header))
+    patients = patients_of(files, config)
+    return Index(patients, tuple(rejected), tuple(problem for patient in patients for problem in patient.problems))
+
+
+def with_digests(record: SeriesRecord) -> SeriesRecord:
+    """The record with the sha256 of each of its files, without which a result cannot say what it was made from."""
+    instances = tuple(
+        Instance(instance.sop_instance_uid, _sha256(path))
+        for instance, path in zip(record.series.instances, record.paths, strict=True)
+    )
+    return replace(record, series=replace(record.series, instances=instances))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def index_document(found: Index) -> dict[str, Any]:
+    """The index as `index --json` prints it."""
+    return {
+        "patients": [
+            {
+                "case": patient.case,
+                "visits": [
+                    {"date": visit.date, "series": [_series_document(record) for record in visit.series]}
+                    for visit in patient.visits
+                ],
+            }
+            for patient in found.patients
+        ],
+        "rejected_files": [{**problem.document, "path": problem.subject} for problem in found.rejected],
+        "issues": [problem.document for problem in found.problems],
+    }
+
+
+def _series_document(record: SeriesRecord) -> dict[str, Any]:
+    series = record.series
+    return {
+        "series_uid": series.series_instance_uid,
+        "modality": series.modality,
+        "role": series.role,
+        "slices": series.grid.shape[0] if series.grid else len(series.instances),
+        "spacing_mm": list(series.grid.spacing_mm) if series.grid else None,
+        "verdict": record.verdict.value,
+        "issues": [problem.document for problem in record.problems],
+    }
+
+
+def _regular_files(root: Path) -> Iterator[tuple[str, str, Problem | None]]:
+    """Path, name below the root, and a refusal where it is no plain file; links are not followed."""
+    if not root.is_dir():
+        yield str(root), root.name, None
+        return
+    start = len(str(root)) + 1
+    folders = [str(root)]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            name, reason = folder[start:], os.strerror(error.errno or 0)
+            yield folder, name, Problem("E-FILE-UNREADABLE", name, reason, "a readable folder", "check permissions")
+            continue
+        for entry in found:
+            refusal = None
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+                continue
+            if not entry.is_file(follow_symlinks=False):
+                refusal = Problem(
+                    "W-FS-SKIPPED", entry.path[start:], "a link, pipe or device", "a file", "copy the file"
+                )
+            yield entry.path, entry.path[start:], refusal

@@ -1,0 +1,219 @@
+"""From the files of a series to a volume: pixels decoded, scaled, in place.
+
+Source: DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (modality LUT).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging_pipeline import plugins
+from imaging_pipeline.config import Config
+from imaging_pipeline.domain.images import Instance, Series, Volume
+from imaging_pipeline.domain.quantities import HU, ONE
+from imaging_pipeline.errors import ConfigurationError, NothingToDoError, Problem, RefusedError, Severity
+from imaging_pipeline.io import geometry
+from imaging_pipeline.io.decode import Stored, stored_pixels
+from imaging_pipeline.io.dicom import DOCUMENTS, SeriesRecord, Verdict, verdict_on
+from imaging_pipeline.io.folder import index
+from imaging_pipeline.io.header import Header
+from imaging_pipeline.io.nifti import read_nifti
+from imaging_pipeline.io.nrrd import read_nrrd
+from imaging_pipeline.io.prescan import Scanner
+from imaging_pipeline.io.sanity import density_problems, unit_of
+from imaging_pipeline.io.straighten import straightened
+
+#: Gives the bytes of an instance's file.
+Read = Callable[[Instance], bytes]
+
+_INT16 = np.iinfo(np.int16)
+
+
+def load_ct(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
+    """CT numbers were taken from the stored values by each slice's own slope and intercept."""
+    return _volume(series, read, HU)
+
+
+def load_mr(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
+    """MR signal was taken as stored, or scaled where the scanner states a scale."""
+    return _volume(series, read, ONE)
+
+
+def load(record: SeriesRecord, config: Config) -> Volume:
+    """A series' volume, by the loader of its modality.
+
+    Raises
+    ------
+    RefusedError
+        When the series was refused, its files changed, or its pixels cannot be decoded.
+    """
+    for problem in record.problems:
+        if problem.severity is Severity.ERROR:
+            raise _refused(problem)
+    loader = plugins.load("loaders", record.series.modality)
+    volume: Volume = loader(record.series, reader(record), config)
+    return volume
+
+
+def open_series(place: Path, series_uid: str | None = None) -> tuple[Volume, Verdict, tuple[Problem, ...]]:
+    """One image, its verdict and what is to be said of it: a folder or file of DICOM, a NIfTI or an NRRD file.
+
+    Parameters
+    ----------
+    series_uid
+        Which series, where the folder holds several.
+
+    Raises
+    ------
+    RefusedError
+        When the image cannot be trusted.
+    NothingToDoError, ConfigurationError
+        When there is none, or more than one.
+    """
+    if place.name.lower().endswith((".nii", ".nii.gz", ".nrrd")):
+        volume, problems = _open_voxels(place)
+    else:
+        record, about_patient = _only_image(place, series_uid)
+        volume = load(record, Config())
+        problems = (*about_patient, *record.problems, *density_problems(volume))
+    return volume, verdict_on(problems), problems
+
+
+def _open_voxels(path: Path) -> tuple[Volume, tuple[Problem, ...]]:
+    read = read_nrrd if path.suffix.lower() == ".nrrd" else read_nifti
+    volume = read(path)
+    unit, problems = unit_of(volume.array, path.name)
+    series = replace(volume.series, modality="CT" if unit == HU else "")
+    return replace(volume, unit=unit, series=series), problems
+
+
+def _only_image(place: Path, series_uid: str | None) -> tuple[SeriesRecord, tuple[Problem, ...]]:
+    found = index(place, Config())
+    images = [
+        (record, patient.problems)
+        for patient in found.patients
+        for record in patient.series
+        if record.series.modality not in DOCUMENTS and series_uid in (None, record.series.series_instance_uid)
+    ]
+    # A localizer beside slices is no choice.
+    images = [image for image in images if not image[0].is_localizer] or images
+    if not images:
+        first = f", the first {found.rejected[0].code}" if found.rejected else ""
+        raise NothingToDoError(
+            "E-NOTHING",
+            place.name,
+            found=f"no image series; {len(found.rejected)} files refused{first}",
+            expected="a DICOM image series",
+            remedy="`imaging-pipeline index` says why each file was refused",
+        )
+    if len(images) > 1:
+        uids = sorted({record.series.series_instance_uid for record, _ in images})
+        raise ConfigurationError(
+            "E-SERIES-CHOICE",
+            place.name,
+            found=f"{len(images)} image series: {', '.join(uids[:8])}",
+            expected="one, or its --series-uid",
+            remedy="name one of them" if len(uids) > 1 else "separate the acquisitions at their source",
+        )
+    return images[0]
+
+
+def reader(record: SeriesRecord) -> Read:
+    """Reads the files of a record; one that changed since its digest was taken is refused."""
+    paths = dict(zip(record.series.instances, record.paths, strict=True))
+
+    def read(instance: Instance) -> bytes:
+        path = paths[instance]
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as stream:
+            content = stream.read()
+        if instance.sha256 and sha256(content).hexdigest() != instance.sha256:
+            raise _changed(path.name)
+        return content
+
+    return read
+
+
+def _volume(series: Series, read: Read, unit: str) -> Volume:
+    uid = series.series_instance_uid
+    array, headers = _slices(series, read)
+    stack = geometry.stack(headers, uid)
+    if stack.grid is None or stack.grid != series.grid or stack.order != tuple(range(len(headers))):
+        raise _changed(uid)
+    return Volume(straightened(array, stack.grid, stack), stack.grid, unit, series)
+
+
+def _slices(series: Series, read: Read) -> tuple[NDArray[Any], list[Header]]:
+    """The scaled slices as they lie in the files: int16 as long as that holds them exactly, else float32."""
+    scanner = Scanner()
+    headers: list[Header] = []
+    array: NDArray[Any] = np.empty(0, np.int16)
+    for number, instance in enumerate(series.instances):
+        content = read(instance)
+        header = scanner.parse(content, instance.sop_instance_uid)
+        if header.fault is not None:
+            raise _refused(header.fault)
+        headers.append(header)
+        stored = stored_pixels(content, header, instance.sop_instance_uid)
+        if number == 0:
+            array = np.empty((len(series.instances), *stored.shape), np.int16)
+        if stored.shape != array.shape[1:]:
+            raise _changed(series.series_instance_uid)
+        if array.dtype == np.int16 and not _fits(stored, header):
+            array = array.astype(np.float32)
+        _scale(stored, header, array[number])
+    return array, headers
+
+
+def _fits(stored: Stored, header: Header) -> bool:
+    """Whether int16 holds every scaled value exactly."""
+    slope, intercept = _rescale(header)
+    if slope != 1.0 or not intercept.is_integer():
+        return False
+    limits = np.iinfo(stored.dtype)
+    span = 16 - (header.bits_stored or 16)
+    low, high = limits.min >> span, limits.max >> span
+    if low + intercept < _INT16.min:
+        low = int(stored.min())
+    if high + intercept > _INT16.max:
+        high = int(stored.max())
+    return _INT16.min <= min(low + intercept, intercept) and max(high + intercept, intercept) <= _INT16.max
+
+
+def _scale(stored: Stored, header: Header, out: NDArray[Any]) -> None:
+    slope, intercept = _rescale(header)
+    if out.dtype == np.int16:
+        # Modulo 2^16 the sum of unsigned values is the same, and it is known to fit.
+        np.add(stored.view(np.int16), np.int16(intercept), out=out)
+    else:
+        np.multiply(stored, np.float32(slope), out=out)
+        out += np.float32(intercept)
+
+
+def _rescale(header: Header) -> tuple[float, float]:
+    slope, intercept = header.rescale_slope, header.rescale_intercept
+    return (1.0, 0.0) if slope is None or intercept is None else (slope, intercept)
+
+
+def _refused(problem: Problem) -> RefusedError:
+    return RefusedError(
+        problem.code, problem.subject, found=problem.found, expected=problem.expected, remedy=problem.remedy
+    )
+
+
+def _changed(subject: str) -> RefusedError:
+    return RefusedError(
+        "E-FILE-CHANGED",
+        subject,
+        found="another content than when the folder was indexed",
+        expected="files that stay as they are during a run",
+        remedy="run again once nobody writes to the folder",
+    )

@@ -1,0 +1,77 @@
+"""Whether CT numbers look like CT numbers: air at its place, no slice off its neighbours.
+
+Source: the Hounsfield scale, air at -1000 and water at 0 HU; the project's HAZARDS, table 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging_pipeline.domain.images import Volume
+from imaging_pipeline.domain.quantities import HU, ONE
+from imaging_pipeline.errors import Problem
+
+#: Another offset or slope moves all of a slice's densities by hundreds; anatomy never moves the low, the middle and
+#: the high ones together.
+JUMP_HU = 100.0
+PERCENTILES = (5, 50, 95)
+#: Scanners put air within 50 HU of -1000; padding lies far below.
+AIR_HU = (-1050.0, -900.0)
+BELOW_AIR_HU = (-2100.0, -1100.0)
+#: A body has fat, and around it is air.
+LOW_HU = -50.0
+#: Shares of the voxels that are no accident.
+SHARE = 0.01
+#: Every eighth row and column tells as much of a median as all.
+STRIDE = 8
+
+
+def density_problems(volume: Volume) -> tuple[Problem, ...]:
+    """What is odd about the densities of a CT volume, seen as a whole."""
+    if volume.unit != HU:
+        return ()
+    sample = volume.array[:, ::STRIDE, ::STRIDE]
+    found = [_jump(sample, volume.series.series_instance_uid), _air(sample, volume.series.series_instance_uid)]
+    return tuple(problem for problem in found if problem is not None)
+
+
+def _jump(sample: NDArray[Any], subject: str) -> Problem | None:
+    steps = np.diff(np.percentile(sample, PERCENTILES, axis=(1, 2)), axis=1)
+    together = np.where((np.sign(steps) == np.sign(steps[:1])).all(axis=0), np.abs(steps).min(axis=0), 0.0)
+    if together.size == 0 or together.max() <= JUMP_HU:
+        return None
+    where = int(np.argmax(together))
+    return Problem(
+        "W-HU-JUMP",
+        subject,
+        f"all densities {together[where]:.0f} HU apart or more in slices {where} and {where + 1}",
+        f"neighbours within {JUMP_HU:.0f} HU",
+        "look at these slices before using densities",
+    )
+
+
+def _air(sample: NDArray[Any], subject: str) -> Problem | None:
+    below = np.mean((sample > BELOW_AIR_HU[0]) & (sample < BELOW_AIR_HU[1]))
+    air = np.mean((sample > AIR_HU[0]) & (sample < AIR_HU[1]))
+    if below > SHARE and below > air:
+        found = f"{below:.0%} of the voxels below air"
+    elif np.mean(sample < LOW_HU) < SHARE / 10:
+        found = "neither air nor fat"
+    else:
+        return None
+    return Problem("W-HU-AIR", subject, found, "air at -1000 HU", "check the rescale before using densities")
+
+
+def unit_of(array: NDArray[Any], subject: str) -> tuple[str, tuple[Problem, ...]]:
+    """The unit of a file that does not state one: HU where there are values only CT has, below air's neighbourhood.
+
+    MR signal, counts and uptake are never negative; CT has fat at -100 and air at -1000 HU.
+    """
+    low = float(array.min())
+    if not -4096 <= low < -150:
+        return ONE, ()
+    problem = Problem("W-UNIT-ASSUMED", subject, f"no unit, values from {low:.0f}", "a stated unit", "taken as HU")
+    return HU, (problem,)
