@@ -205,7 +205,7 @@ def _lobes(random: Generator, count: int, height: float) -> tuple[Lobe, ...]:
 
 def _draw_l4(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
     vertebra = anatomy.vertebra("L4")
-    lobes = (*_lobes(random, 9, 0.2), Lobe((0.86, 0.36, 0.36), 0.12, 5.0), Lobe((0.86, -0.36, -0.36), 0.12, 5.0))
+    lobes = (*_lobes(random, 12, 0.3), Lobe((0.86, 0.36, 0.36), 0.12, 5.0), Lobe((0.86, -0.36, -0.36), 0.12, 5.0))
     surface = Surface((0.0, 0.0, 0.0), (15.0, 10.0, 11.0), lobes).with_extents(extents)
     # The left end goes just through the wall, so that the cortex is thin around and broken there.
     reach = float(surface.vertices(4)[:, 0].max())
@@ -218,21 +218,21 @@ def _draw_l4(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionStat
 
 def _draw_axilla(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
     # Two pointed ends along the long axis: the "rat tails" of a nerve sheath tumour.
-    tails = (Lobe((0.10, 0.98, 0.17), 0.30, 16.0), Lobe((-0.10, -0.98, -0.17), 0.26, 16.0))
-    surface = Surface((0.0, 0.0, 0.0), (15.0, 22.0, 18.0), (*_lobes(random, 10, 0.2), *tails)).with_extents(extents)
-    turn = rotation(2, random.uniform(-0.25, 0.15)) @ rotation(0, random.uniform(-0.12, 0.12))
+    tails = (Lobe((0.10, 0.99, 0.05), 0.30, 16.0), Lobe((-0.10, -0.99, -0.05), 0.26, 16.0))
+    surface = Surface((0.0, 0.0, 0.0), (15.0, 22.0, 18.0), (*_lobes(random, 14, 0.4), *tails)).with_extents(extents)
+    turn = rotation(2, random.uniform(-0.25, 0.15)) @ rotation(0, random.uniform(-0.06, 0.06))
     cage = anatomy.cage
     z = anatomy.vertebra("T4").centre[2] + random.uniform(-6.0, 6.0)
     width, _, middle, _ = (float(part) for part in cage.section(np.array(z)))
-    # Its inner side sinks a little into the muscle that covers the ribs.
-    centre = (-(width + 6.0 + extents[0] / 2 - 2.0), middle + random.uniform(-6.0, 4.0), z)
+    # Its inner side sinks into the muscle that covers the ribs.
+    centre = (-(width + 6.0 + extents[0] / 2 - 4.0), middle + random.uniform(-6.0, 4.0), z)
     first, second, third = (tuple(row) for row in turn[:3, :3].tolist())
     placed = replace(surface, centre=centre, axes=(first, second, third))
     return LesionState(AXILLA, placed, Tissue(46.0, 7.0, (9.0, 22.0), _seed(random), core_hu=-8.0))
 
 
 def _draw_t4(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
-    surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 6, 0.15)).with_extents(extents)
+    surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 8, 0.25)).with_extents(extents)
     vertebra = anatomy.vertebra("T4")
     centre = (vertebra.frame @ np.array((-4.0, -1.0, 0.0, 1.0)))[:3].tolist()
     tissue = Tissue(55.0, 8.0, (6.0, 12.0), _seed(random), remnant=0.4, remnant_hu=190.0)
@@ -240,14 +240,14 @@ def _draw_t4(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionStat
 
 
 def _draw_rib(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
-    surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 6, 0.12)).with_extents(extents)
+    surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 8, 0.22)).with_extents(extents)
     centre = anatomy.cage.place(1, random.uniform(-0.05, 0.2), right=True)
     return LesionState(RIB, replace(surface, centre=centre), Tissue(52.0, 8.0, (7.0, 14.0), _seed(random)))
 
 
 def _draw_ilium(random: Generator, anatomy: Anatomy, extents: Triple) -> LesionState:
     pelvis = anatomy.pelvis
-    surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 6, 0.12)).with_extents(extents)
+    surface = Surface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), _lobes(random, 8, 0.22)).with_extents(extents)
     centre = pelvis.wing_point(18.0, pelvis.z_mm - 12.0, right=True)
     tissue = Tissue(70.0, 10.0, (7.0, 14.0), _seed(random), remnant=0.25, remnant_hu=185.0)
     return LesionState(ILIUM, replace(surface, centre=centre), tissue)
@@ -327,7 +327,7 @@ def _draw_islands(surface: Surface, random: Generator, healing: float) -> tuple[
 
 
 def _new_nodule(anatomy: Anatomy, visit: int, random: Generator) -> LesionState:
-    x, y, z = anatomy.cage.place(6, -0.1, right=True)
+    x, y, z = anatomy.cage.place(4, -0.1, right=True)
     radius = 6.5 + 2.0 * min(visit, 4)
     surface = Surface((x * 0.66, y, z + 6.0), (radius, radius, radius), _lobes(random, 5, 0.1))
     return LesionState(LUNG, surface, Tissue(38.0, 6.0, (8.0, 16.0), _seed(random)))
