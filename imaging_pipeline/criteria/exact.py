@@ -43,7 +43,9 @@ def change_pct(now: Decimal | None, before: Decimal | None) -> Decimal | None:
 
 def plain(value: Decimal) -> str:
     """All digits, without exponent or trailing zeros."""
-    text = format(value, "f")
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

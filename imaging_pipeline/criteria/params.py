@@ -42,9 +42,6 @@ class Params(Model):
     mda_fill_in_points: Decimal = Field(
         default=Decimal(10), gt=0, description="Fall of the lytic fraction, in points, that is partial fill-in."
     )
-    mda_complete_lytic_pct: Decimal = Field(
-        default=Decimal(5), ge=0, description="Lytic fraction, in percent, up to which the fill-in is complete."
-    )
     mda_rim_points: Decimal = Field(
         default=Decimal(25), gt=0, description="Rise of the rim's continuity, in points, that is a new sclerotic rim."
     )

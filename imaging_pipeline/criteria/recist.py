@@ -43,17 +43,17 @@ def diameter(lesion: ListedLesion, finding: Finding) -> Decimal | None:
     return finding.short_axis_mm if lesion.node else finding.longest_diameter_mm
 
 
+def diameter_field(lesion: ListedLesion) -> tuple[str, ...]:
+    """The name of what is measured."""
+    return ("short_axis_mm",) if lesion.node else ("longest_diameter_mm",)
+
+
 def gone(lesion: ListedLesion, _: Finding, size: Decimal) -> bool:
     """Disappeared, or, for a node, back to normal (4.3.1)."""
     return size < PATHOLOGICAL_NODE_MM if lesion.node else size == ZERO
 
 
-def diameter_name(lesion: ListedLesion) -> str:
-    """The catalogue's name of what is measured."""
-    return "short_axis" if lesion.node else "longest_diameter"
-
-
-DIAMETERS = Ruler("mm", diameter, TOO_SMALL_MM, gone, diameter_name)
+DIAMETERS = Ruler("mm", diameter_field, diameter, TOO_SMALL_MM, gone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,16 +28,16 @@ from imaging_pipeline.criteria.timeline import (
 class Ruler:
     """What of a lesion a criterion adds up.
 
-    `size` is None where the finding does not hold the quantity, `too_small` what
-    a lesion counts that is present but too faint to measure, `gone` whether a
-    lesion of that finding and size has disappeared.
+    `size` is None where the finding lacks one of the `fields` it is made of,
+    `too_small` what a lesion counts that is present but too faint to measure,
+    `gone` whether a lesion of that finding and size has disappeared.
     """
 
     unit: str
+    fields: Callable[[ListedLesion], tuple[str, ...]]
     size: Callable[[ListedLesion, Finding], Decimal | None]
     too_small: Decimal
     gone: Callable[[ListedLesion, Finding, Decimal], bool]
-    quantity: Callable[[ListedLesion], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,5 +307,8 @@ def _new_lesion_reasons(visit: Timepoint) -> tuple[str, ...]:
 
 def _used(timeline: Timeline, tally: Tally, ruler: Ruler) -> tuple[str, ...]:
     return tuple(
-        f"{lesion.id}/{ruler.quantity(lesion)}" for lesion in timeline.targets if lesion.id not in tally.missing
+        f"{lesion.id}/{field.rpartition('_')[0]}"
+        for lesion in timeline.targets
+        if lesion.id not in tally.missing
+        for field in ruler.fields(lesion)
     )

@@ -33,9 +33,11 @@ def _vanished(_lesion: ListedLesion, _finding: Finding, size: Decimal) -> bool:
     return size == ZERO
 
 
-PRODUCTS = Ruler(
-    "mm2", product, recist.TOO_SMALL_MM**2, _vanished, lambda _: "longest_diameter x perpendicular_diameter"
-)
+def _two_diameters(_: ListedLesion) -> tuple[str, ...]:
+    return "longest_diameter_mm", "perpendicular_diameter_mm"
+
+
+PRODUCTS = Ruler("mm2", _two_diameters, product, recist.TOO_SMALL_MM**2, _vanished)
 
 
 @exactly
@@ -108,7 +110,11 @@ def _volume_gone(lesion: ListedLesion, finding: Finding, size: Decimal) -> bool:
     return normal_node or size == ZERO
 
 
-VOLUMES = Ruler("mm3", volume, TOO_SMALL_MM3, _volume_gone, lambda _: "volume")
+def _volume_field(_: ListedLesion) -> tuple[str, ...]:
+    return ("volume_mm3",)
+
+
+VOLUMES = Ruler("mm3", _volume_field, volume, TOO_SMALL_MM3, _volume_gone)
 
 
 @exactly

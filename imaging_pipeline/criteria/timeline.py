@@ -61,10 +61,10 @@ def _day(value: Any) -> datetime.date:
     raise PydanticCustomError("not_a_date", "a date written YYYY-MM-DD")
 
 
-Number = Annotated[Decimal, BeforeValidator(read_number)]
-Size = Annotated[Decimal, BeforeValidator(_at_least_zero)]
-LengthMm = Annotated[Decimal, BeforeValidator(_length)]
-Day = Annotated[datetime.date, BeforeValidator(_day)]
+Number = Annotated[Decimal, BeforeValidator(read_number, json_schema_input_type=float)]
+Size = Annotated[Decimal, BeforeValidator(_at_least_zero, json_schema_input_type=float)]
+LengthMm = Annotated[Decimal, BeforeValidator(_length, json_schema_input_type=float)]
+Day = Annotated[datetime.date, BeforeValidator(_day, json_schema_input_type=datetime.date)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 

@@ -1,0 +1,87 @@
+"""Scores of the spine: SINS for stability, Genant's grade for collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal
+
+# SINS. Source: Fisher et al., Spine 2010; 35: E1221-E1229.
+
+#: Points of each item by its answer.
+SINS_ITEMS: Mapping[str, Mapping[str, int]] = {
+    "location": {"junctional": 3, "mobile": 2, "semirigid": 1, "rigid": 0},
+    "pain": {"mechanical": 3, "non-mechanical": 1, "none": 0},
+    "lesion": {"lytic": 2, "mixed": 1, "blastic": 0},
+    "alignment": {"subluxation": 4, "deformity": 2, "normal": 0},
+    "collapse": {">50%": 3, "<50%": 2, "none, >50% body involved": 1, "none": 0},
+    "posterolateral": {"bilateral": 3, "unilateral": 1, "none": 0},
+}
+SINS_UNSTABLE_FROM = 13
+SINS_DOUBTFUL_FROM = 7
+
+#: Where each vertebra lies. Junctional: O-C2, C7-T2, T11-L1, L5-S1.
+_JUNCTIONAL = ("C1", "C2", "C7", "T1", "T2", "T11", "T12", "L1", "L5", "S1")
+_MOBILE = ("C3", "C4", "C5", "C6", "L2", "L3", "L4")
+_SEMIRIGID = ("T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10")
+_RIGID = ("S2", "S3", "S4", "S5")
+
+# Genant. Source: Genant et al., J Bone Miner Res 1993; 8: 1137-1148; 25 and 40 % belong to grade 2 (decision).
+GENANT_MILD_PCT = Decimal(20)
+GENANT_MODERATE_PCT = Decimal(25)
+GENANT_SEVERE_PCT = Decimal(40)
+GENANT_CATEGORIES = ("normal", "mild", "moderate", "severe")
+
+
+@dataclass(frozen=True, slots=True)
+class Sins:
+    """A SINS total from least to most; the two differ where items are not stated."""
+
+    least: int
+    most: int
+    missing: tuple[str, ...]
+
+    @property
+    def total(self) -> int | None:
+        """The total, where every item is stated."""
+        return None if self.missing else self.least
+
+    @property
+    def category(self) -> str:
+        """The category, or both where the range spans them."""
+        lowest, highest = _stability(self.least), _stability(self.most)
+        return lowest if lowest == highest else f"{lowest} to {highest}"
+
+
+def sins(items: Mapping[str, str]) -> Sins:
+    """Spinal Instability Neoplastic Score; an item left out widens the range by all it could be."""
+    missing = tuple(item for item in SINS_ITEMS if item not in items)
+    known = sum(SINS_ITEMS[item][answer] for item, answer in items.items())
+    return Sins(known, known + sum(max(SINS_ITEMS[item].values()) for item in missing), missing)
+
+
+def _stability(total: int) -> str:
+    if total >= SINS_UNSTABLE_FROM:
+        return "unstable"
+    return "potentially unstable" if total >= SINS_DOUBTFUL_FROM else "stable"
+
+
+def sins_location(vertebra: str) -> Literal["junctional", "mobile", "semirigid", "rigid"] | None:
+    """Where a vertebra lies for SINS, or None for a name that is not one."""
+    if vertebra in _JUNCTIONAL:
+        return "junctional"
+    if vertebra in _MOBILE:
+        return "mobile"
+    if vertebra in _SEMIRIGID:
+        return "semirigid"
+    return "rigid" if vertebra in _RIGID else None
+
+
+def genant(height_loss_pct: Decimal) -> int:
+    """Genant's semiquantitative grade of a vertebra's height loss."""
+    if height_loss_pct > GENANT_SEVERE_PCT:
+        return 3
+    if height_loss_pct >= GENANT_MODERATE_PCT:
+        return 2
+    return 1 if height_loss_pct >= GENANT_MILD_PCT else 0
