@@ -59,9 +59,11 @@ def _environment() -> Environment:
     )
 
 
-def _visible(value: object) -> object:
+def _visible(value: Any) -> Any:
     """Text from outside with control and bidirectional characters shown as escapes; markup as it is."""
-    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    foreign = isinstance(value, str) and not isinstance(value, Markup)
+    # What is printable throughout has nothing to escape; asking is a hundred times faster for a picture's source.
+    return one_line(value) if foreign and not value.isprintable() else value
 
 
 @cache

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import affine_transform
 from skimage.measure import find_contours
 
 from imaging_pipeline.domain.geometry import Grid, PointLps, as_point
@@ -58,16 +58,11 @@ class Plane:
         picture: NDArray[np.float64] = offset @ axes + self.side_mm / 2
         return picture
 
-    def pixels_lps(self, count: int) -> NDArray[np.float64]:
-        """Centres (count, count, 3) of the pixels of a picture."""
-        steps = (np.arange(count) + 0.5) * self.side_mm / count - self.side_mm / 2
-        down, right = np.meshgrid(steps, steps, indexing="ij")
-        points: NDArray[np.float64] = (
-            np.array(self.centre_lps)
-            + right[..., None] * np.array(self.right_lps)
-            + down[..., None] * np.array(self.down_lps)
-        )
-        return points
+    def to_lps(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Millimetres (N, 2) in the picture as points (N, 3)."""
+        axes = np.array([self.right_lps, self.down_lps])
+        points_lps: NDArray[np.float64] = self.centre_lps + (np.asarray(points) - self.side_mm / 2) @ axes
+        return points_lps
 
     @property
     def letters(self) -> dict[str, str]:
@@ -89,7 +84,6 @@ class KeyImage:
     png: bytes
     plane: Plane
     window: Window
-    slice_index: int
     outlines: tuple[tuple[Point2, ...], ...]
     axes: tuple[tuple[Point2, Point2], ...]
 
@@ -103,17 +97,10 @@ def key_image(
     view: Volume, mask: Mask, axes_lps: tuple[tuple[PointLps, ...], ...], plane: Plane, window: Window
 ) -> KeyImage:
     """Picture of the slice `plane` lies in, with the outline and the measured lines."""
-    grid = view.grid
-    index = int(np.rint(grid.to_index(plane.centre_lps)[0]))
-    pixels = grid.to_index(plane.pixels_lps(PICTURE_PIXELS).reshape(-1, 3))[:, 1:].T
-    slab = view.array[int(np.clip(index, 0, grid.shape[0] - 1))].astype(np.float64)
-    black = window.level - window.width
-    values = map_coordinates(slab, pixels, order=1, mode="constant", cval=black)
     return KeyImage(
-        _png(window.grey(values.reshape(PICTURE_PIXELS, PICTURE_PIXELS))),
+        _png(window.grey(_sampled(view, plane, black=window.level - window.width))),
         plane,
         window,
-        index,
         _outlines(mask, plane),
         tuple(_line(points, plane) for points in axes_lps if len(points) == 2),
     )
@@ -177,6 +164,25 @@ def position(point_lps: PointLps, plane: Plane) -> str:
     return f"{('RL', 'AP', 'IS')[axis][int(point_lps[axis] >= 0)]} {abs(point_lps[axis]):.1f} mm"
 
 
+def _sampled(view: Volume, plane: Plane, black: float) -> NDArray[np.float64]:
+    """The picture's pixels in the scan's unit, interpolated in the slice; black where the cut-out ends."""
+    step = plane.side_mm / PICTURE_PIXELS
+    first = step / 2
+    corner, below, beside = view.grid.to_index(
+        plane.to_lps([(first, first), (first, first + step), (first + step, first)])
+    )
+    slab = view.array[int(np.clip(np.rint(corner[0]), 0, view.grid.shape[0] - 1))]
+    sampled: NDArray[np.float64] = affine_transform(
+        slab.astype(np.float64),
+        np.column_stack([below - corner, beside - corner])[1:],
+        corner[1:],
+        (PICTURE_PIXELS, PICTURE_PIXELS),
+        order=1,
+        cval=black,
+    )
+    return sampled
+
+
 def _outlines(mask: Mask, plane: Plane) -> tuple[tuple[Point2, ...], ...]:
     index = int(np.rint(mask.grid.to_index(plane.centre_lps)[0]))
     if not 0 <= index < mask.grid.shape[0]:
@@ -213,5 +219,5 @@ def _side(direction: NDArray[np.float64]) -> str:
 
 def _png(grey: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(grey).save(stream, "PNG", optimize=True)
+    Image.fromarray(grey).save(stream, "PNG")
     return stream.getvalue()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imaging_pipeline.domain.case import Drawn, Edited, Segmented, Sighting, Values
-from imaging_pipeline.domain.geometry import PointLps, as_point
+from imaging_pipeline.domain.geometry import PointLps, Space, as_point
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
 from imaging_pipeline.io.record import lesion_folder
@@ -65,7 +65,10 @@ def _seen(lesion: Lesion, lookup: Lookup, values: Values) -> list[_Seen]:
         if sighting is None:
             continue
         mask, view = values.get(sighting.mask), values.get(sighting.view)
-        if isinstance(mask, Mask) and isinstance(view, Volume) and mask.array.any():
+        if not isinstance(mask, Mask) or not isinstance(view, Volume) or not mask.array.any():
+            continue
+        # An image without a place in the patient has no left and right to write on it.
+        if view.grid.space is Space.PATIENT:
             found.append(_Seen(sighting, mask, view))
     return found
 

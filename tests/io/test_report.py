@@ -1,0 +1,545 @@
+import io
+import re
+import shutil
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from decimal import Decimal
+from functools import cache
+from hashlib import sha256
+from html.parser import HTMLParser
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from imaging_pipeline.domain.case import Outcome, Review
+from imaging_pipeline.domain.geometry import Grid, as_matrix
+from imaging_pipeline.domain.images import Mask, Series, Volume
+from imaging_pipeline.domain.lesions import Kind
+from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.record import read_case, write_case
+from imaging_pipeline.io.report import write_cohort, write_report
+from imaging_pipeline.io.report.attention import attention
+from imaging_pipeline.io.report.cohort import cohort_page
+from imaging_pipeline.io.report.figures import Plane, Window, hung, key_image, window_for
+from imaging_pipeline.io.report.lookup import Lookup
+from imaging_pipeline.io.report.patient import patient_page
+from imaging_pipeline.io.report.plots import Course, Sample, chart, nice_ticks, tick_label
+from imaging_pipeline.io.report.wording import change, response_words, shown, tone
+from tests.io.cases import AXILLA, HOSTILE, L4, mpnst_case
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text a reader sees, every white space a plain one."""
+
+    def __init__(self, markup):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.texts, self.raw = [], [], {"style": "", "script": ""}
+        self._inside = []
+        self.feed(markup)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside.append(tag)
+
+    def handle_endtag(self, tag):
+        while self._inside and self._inside.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if self._inside and self._inside[-1] in self.raw:
+            self.raw[self._inside[-1]] += data
+        else:
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+    def attributes(self, name):
+        return [attributes[name] for _, attributes in self.elements if name in attributes]
+
+    def tags(self):
+        return {tag for tag, _ in self.elements}
+
+
+@pytest.fixture(scope="module")
+def patient():
+    return mpnst_case()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, patient):
+    path = tmp_path_factory.mktemp("case") / "report.html"
+    write_report(*patient, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return Page(written.read_text())
+
+
+@pytest.fixture(scope="module")
+def hostile_pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    case, values = mpnst_case(hostile=HOSTILE)
+    write_report(case, values, folder / "cases" / case.case / "report.html")
+    problems = tuple(Problem("E-FILE", text, text, text, text) for text in HOSTILE)
+    write_cohort((case,), folder / "report.html", problems)
+    return folder / "cases" / case.case / "report.html", folder / "report.html"
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# What is on the page
+
+
+def test_the_first_lines_say_who_when_and_what_came_of_it(page):
+    start = page.text[:400]
+    assert "p-4f1c9a20be73" in start
+    assert "3 visits, 2023-05-28 to 2024-02-20" in start
+    assert "No radiologist has signed it." in start
+    assert "NE not evaluable sum 42.00 mm, −19.2 % from baseline" in start
+
+
+def test_what_needs_attention_comes_before_any_response(page):
+    assert page.text.index("Needs attention") < page.text.index("Response by visit")
+    assert page.text.index("Two poses" if "Two poses" in page.text else "two poses") < page.text.index(
+        "confidence 0.42"
+    )
+
+
+def test_every_visit_has_its_response_with_reasons_and_certainty(page):
+    assert "sum 43.00 mm is above 36.40 mm" in page.text
+    assert "AX 42.00 mm (41.10–42.90), outline confidence 42 %" in page.text
+
+
+def test_a_value_shows_interval_change_and_evidence(page, patient):
+    series = patient[0].visits[1].series[0].series_instance_uid
+    text = page.text
+    assert "28.70–30.50" in text
+    assert "−1.3" in text
+    assert f"CT {series}" in text
+    assert "slice 41 of 80" in text
+    assert "The longest line inside the outline in one acquired plane" in text
+
+
+def test_reported_stands_beside_measured_and_the_contradiction_is_named(page):
+    assert "34.00 mm on CT figure legend 30.00 mm on CT ▲ contradicts" in page.text
+
+
+def test_a_lesion_that_was_never_measured_says_why_at_each_visit(page):
+    assert "baseline 2023-05-28: not imaged at this visit" in page.text
+    assert "after 6 cycles 2023-10-18: no longer there" in page.text
+    assert "review 2024-02-20: imaged, but not evaluable" in page.text
+
+
+def test_a_change_of_technique_is_marked_against_the_first_scan(page):
+    assert "changed: kernel B60f" in page.text
+    assert "changed: kVp 100" in page.text
+    assert "changed: slice" not in page.text
+
+
+def test_methods_versions_and_digests_close_the_page(page, patient):
+    end = page.text[page.text.index("Methods") :]
+    assert all(sentence in end for sentence in patient[0].provenance.methods)
+    assert patient[0].provenance.configuration in end
+    assert all(digest in end for digest in patient[0].provenance.inputs)
+
+
+def test_a_signed_case_says_who_signed(tmp_path, patient):
+    case, values = patient
+    signed = replace(case, reviews=(Review("reader 1", "2024-03-01T10:00:00Z", "sign", "ab" * 32, ""),))
+    write_report(signed, values, tmp_path / "report.html")
+    assert "Signed by reader 1" in Page((tmp_path / "report.html").read_text()).text
+
+
+def test_a_quiet_case_says_so(tmp_path, patient):
+    case, values = patient
+    calm = tuple(
+        each for each in case.measurements if each.evidence.kind != "reported" and each.comparable is not False
+    )
+    write_report(replace(case, problems=(), measurements=calm), values, tmp_path / "report.html")
+    assert "Needs attention Nothing." in Page((tmp_path / "report.html").read_text()).text
+
+
+def test_a_case_without_values_or_judgement_still_makes_a_page(tmp_path, patient):
+    bare = replace(patient[0], assessments=(), measurements=())
+    write_report(bare, {}, tmp_path / "report.html")
+    assert "imaged, but not evaluable" in Page((tmp_path / "report.html").read_text()).text
+
+
+# The page asks for nothing and runs nothing
+
+
+def test_equal_cases_give_equal_bytes(tmp_path, written):
+    write_report(*mpnst_case(), tmp_path / "report.html")
+    assert files_of(tmp_path) == files_of(written.parent)
+
+
+def test_a_case_read_back_gives_the_same_page(tmp_path, patient, written):
+    write_case(*patient, tmp_path / "stored")
+    write_report(*read_case(tmp_path / "stored"), tmp_path / "page" / "report.html")
+    assert files_of(tmp_path / "page") == files_of(written.parent)
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    places = [*page.attributes("src"), *page.attributes("href"), *page.attributes("action"), *page.attributes("srcset")]
+    assert all(place.startswith(("data:", "#")) for place in places)
+    assert "url(" not in page.raw["style"]
+    assert "@import" not in page.raw["style"]
+
+
+def test_the_policy_admits_this_style_and_nothing_else(page):
+    (policy,) = [each["content"] for tag, each in page.elements if each.get("http-equiv") == "Content-Security-Policy"]
+    digest = b64encode(sha256(page.raw["style"].encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    assert page.attributes("style") == []
+
+
+def test_hostile_strings_are_text_on_every_page(hostile_pages):
+    for path in hostile_pages:
+        found = Page(path.read_text())
+        assert not found.tags() & {"img", "iframe", "object", "embed", "form", "base"}
+        handlers = [name for _, attributes in found.elements for name in attributes if name.startswith("on")]
+        assert handlers == []
+        assert "canary" not in found.raw["script"] + found.raw["style"]
+        assert not any("canary" in place for place in (*found.attributes("href"), *found.attributes("src")))
+        assert "<script>alert('canary')</script>" in found.text
+        assert "{{ canary }}" in found.text
+    scripts = [[tag for tag, _ in Page(path.read_text()).elements].count("script") for path in hostile_pages]
+    assert scripts == [0, 1]
+
+
+def test_control_and_bidirectional_characters_are_shown_as_escapes(hostile_pages):
+    for path in hostile_pages:
+        markup = path.read_text()
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\u2028]", markup)
+        assert "\\u202e\\x1b[31m\\u2028" in markup
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="missing program: chromium")
+def test_a_browser_opens_the_pages_without_requests_errors_or_alarms(hostile_pages):
+    seen = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-quic"]
+        )
+        for path in hostile_pages:
+            tab = browser.new_page()
+            tab.on("console", lambda message: seen.append(message.text))
+            tab.on("pageerror", lambda error: seen.append(str(error)))
+            tab.on("dialog", lambda dialog: seen.append(dialog.message))
+            tab.on(
+                "request", lambda request: seen.append(request.url) if request.url[:5] not in ("file:", "data:") else 0
+            )
+            tab.goto(path.as_uri())
+            if tab.locator("button.value").count():
+                tab.locator("button.value").first.click()
+                assert tab.locator(".evidence:popover-open").is_visible()
+                tab.keyboard.press("Escape")
+                tab.get_by_label("Outline and axes").uncheck()
+                assert not tab.locator(".overlay polygon").first.is_visible()
+            assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        browser.close()
+    assert seen == []
+
+
+def luminance(colour):
+    channels = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_every_pair_of_colours_reaches_wcag_aa_in_both_schemes(page, scheme):
+    roots = re.findall(r":root \{(.*?)\}", page.raw["style"], re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", roots[scheme]))
+    text = [(name, ground) for name in ("ink", "muted", "link") for ground in ("sheet", "ground")]
+    text += [(name, f"{name}-ground") for name in ("good", "same", "bad", "open")] + [
+        ("open", "sheet"),
+        ("bad", "sheet"),
+    ]
+    assert [pair for pair in text if contrast(*(colours[name] for name in pair)) < 4.5] == []
+    lines = [(name, "sheet") for name in colours if re.match(r"s\d|bar-", name)]
+    assert [pair for pair in lines if contrast(*(colours[name] for name in pair)) < 3.0] == []
+
+
+# Pictures
+
+
+def scene(points_lps):
+    """A patient whose brightness tells left from right, front from back and head from foot."""
+    left, posterior, superior = np.moveaxis(np.asarray(points_lps), -1, 0)
+    return 40.0 + 2.0 * left + 3.0 * posterior + 0.5 * superior
+
+
+def volume_along(axes, signs, spacing_mm=(2.0, 1.0, 1.0)):
+    """The scene on a grid whose slice, row and column axes run along the given LPS axes."""
+    affine = np.eye(4)
+    affine[:3, :3] = 0
+    for index, (axis, sign) in enumerate(zip(axes, signs, strict=True)):
+        affine[axis, index] = sign * spacing_mm[index]
+    shape = (31, 61, 61)
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    grid = Grid(shape, as_matrix(affine))
+    array = scene(grid.to_lps(np.moveaxis(np.indices(shape), 0, -1).reshape(-1, 3)).reshape(*shape, 3))
+    series = Series("1.2", "1.3", "1.4", "CT", "2024-01-01", "ct", (), grid)
+    return Volume(array.astype(np.float32), grid, "[hnsf'U]", series)
+
+
+def grey_of(picture):
+    return np.asarray(Image.open(io.BytesIO(picture.png))).astype(float)
+
+
+STANDARD = {0: ("A", "P", "S", "I"), 1: ("R", "L", "S", "I"), 2: ("R", "L", "A", "P")}
+
+
+@pytest.mark.parametrize("axes", list(permutations(range(3))))
+@pytest.mark.parametrize("signs", list(product((-1, 1), repeat=3)))
+def test_a_picture_hangs_as_usual_however_the_scan_is_stored(axes, signs):
+    volume = volume_along(axes, signs)
+    mask = Mask(np.ones(volume.grid.shape, dtype=bool), volume.grid, "test")
+    plane = Plane((0.0, 0.0, 0.0), *hung(volume.grid), 40.0)
+    letters = plane.letters
+    assert (letters["left"], letters["right"], letters["top"], letters["bottom"]) == STANDARD[axes[0]]
+    grey = grey_of(key_image(volume, mask, (), plane, Window(40.0, 400.0, "test")))
+    corners = {"left": grey[:, 0], "right": grey[:, -1], "top": grey[0], "bottom": grey[-1]}
+    toward = {"L": 20 * 2.0, "P": 20 * 3.0, "S": 20 * 0.5, "R": -20 * 2.0, "A": -20 * 3.0, "I": -20 * 0.5}
+    for edge, values in corners.items():
+        expected = (toward[letters[edge]] / 400 + 0.5) * 255
+        assert abs(values.mean() - expected) < 1.0
+
+
+def test_a_tilted_picture_states_both_directions():
+    angle = np.radians(30)
+    tilted = Plane((0, 0, 0), (np.cos(angle), np.sin(angle), 0.0), (-np.sin(angle), np.cos(angle), 0.0), 10.0)
+    assert tilted.letters["right"] == "LP"
+    assert tilted.letters["top"] == "AL"
+
+
+def test_outline_and_axes_lie_where_the_lesion_is(patient):
+    case, values = patient
+    sections = patient_page(case, values).lesions
+    for section, course in ((sections[0], L4), (sections[1], AXILLA)):
+        for each, (axes_mm, _) in zip(section.visits, course, strict=True):
+            picture = each.picture.key
+            outline = np.array(picture.outlines[0])
+            extent = outline.max(axis=0) - outline.min(axis=0)
+            # The outline follows the voxels: up to a pixel on either side.
+            assert extent == pytest.approx([2 * axes_mm[0], 2 * axes_mm[1]], abs=2 * 0.98)
+            for (start, end), length in zip(picture.axes, axes_mm, strict=False):
+                assert np.hypot(*np.subtract(end, start)) == pytest.approx(2 * length, abs=0.02)
+
+
+def test_all_pictures_of_a_lesion_have_one_scale_window_and_place(patient):
+    for section in patient_page(*patient).lesions[:2]:
+        keys = [each.picture.key for each in section.visits]
+        assert len({key.plane.side_mm for key in keys}) == 1
+        assert len({str(key.window) for key in keys}) == 1
+        # The body moved between the visits by a whole shift; its picture did not.
+        middles = [np.mean(key.axes[0], axis=0) for key in keys]
+        assert np.ptp(middles, axis=0).max() < 1.0
+
+
+def test_key_images_are_also_files_by_visit_and_lesion(written, page):
+    files = {name for name in files_of(written.parent) if name.endswith(".png")}
+    dates = ("2023-05-28", "2023-10-18", "2024-02-20")
+    assert files == {f"visits/{date}/{lesion}/key_axial.png" for date in dates for lesion in ("L4", "AX")}
+    inlined = {b64decode(place.split(",")[1]) for place in page.attributes("href") if place.startswith("data:image")}
+    assert inlined == {(written.parent / name).read_bytes() for name in files}
+
+
+def test_outside_the_cut_out_a_picture_is_black():
+    volume = volume_along((2, 1, 0), (1, 1, 1))
+    mask = Mask(np.ones(volume.grid.shape, dtype=bool), volume.grid, "test")
+    plane = Plane((0.0, 0.0, 0.0), *hung(volume.grid), 200.0)
+    grey = grey_of(key_image(volume, mask, (), plane, Window(40.0, 400.0, "test")))
+    assert grey[:, :90].max() == 0
+    assert grey[160, 160] == pytest.approx(127.5, abs=2)
+
+
+def test_windows_are_the_usual_ones():
+    volume = volume_along((2, 1, 0), (1, 1, 1))
+    assert str(window_for(volume, Kind.BONE)) == "bone W 1800 L 400"
+    assert str(window_for(volume, Kind.NODE)) == "soft tissue W 400 L 40"
+    signal = Volume(
+        np.arange(volume.array.size, dtype=np.float32).reshape(volume.grid.shape), volume.grid, "1", volume.series
+    )
+    window = window_for(signal, Kind.BONE)
+    assert window.level == pytest.approx(volume.array.size / 2, rel=0.01)
+    assert window.width == pytest.approx(0.98 * volume.array.size, rel=0.01)
+
+
+# Charts and words
+
+
+def test_ticks_are_round_and_enclose_the_range():
+    assert nice_ticks(0, 52) == (0, 20, 40, 60)
+    assert nice_ticks(-37, 24) == (-40, -20, 0, 20, 40)
+    assert nice_ticks(5, 5)[0] <= 5 <= nice_ticks(5, 5)[-1]
+    assert tick_label(-20, (-20, 0)) == "−20"
+    assert tick_label(2.5, (0, 2.5)) == "2.5"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1e-7), (-1e6, 3), (0.999, 1.001), (-3, -2)])
+def test_ticks_enclose_any_range(low, high):
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 8
+
+
+def test_a_chart_keeps_order_and_starts_sizes_at_zero():
+    course = Course("longest", (Sample(0, 30, "a", 29, 31), Sample(90, 60, "b")))
+    drawn = chart("Diameter", "mm", [course], [(0, "2024-01-01"), (90, "2024-03-31")], from_zero=True, least_span=10)
+    first, last = drawn.lines[0].marks
+    assert drawn.up[0].label == "0"
+    assert first.left < last.left
+    # Twice the value is twice as high above the axis.
+    assert drawn.bottom - last.top == pytest.approx(2 * (drawn.bottom - first.top), abs=0.2)
+    assert first.high < first.top < first.low
+
+
+def test_a_chart_without_values_is_not_drawn():
+    assert chart("Density", "HU", [Course("lesion", ())], [(0, "")], from_zero=False, least_span=1) is None
+
+
+def test_dates_that_would_overlap_leave_only_their_ticks():
+    dates = [(float(day), f"day {day}") for day in range(0, 400, 20)]
+    course = Course("sum", (Sample(0.0, 1.0, ""),))
+    labels = [tick.label for tick in chart("", "", [course], dates, from_zero=True, least_span=1).across]
+    assert len(labels) == 20
+    assert 3 <= len([label for label in labels if label]) <= 5
+
+
+def test_sizes_change_in_per_cent_and_densities_in_their_unit(patient):
+    numbers = Lookup(patient[0]).numbers
+    size = [numbers[("AX", visit, "longest_diameter")] for visit in (0, 1)]
+    density = [numbers[("AX", visit, "mean_density")] for visit in (0, 1)]
+    assert change(size[1], size[0]) == "−17.3\u202f%"
+    assert change(density[1], density[0]) == "−7.0\u202fHU"
+    assert change(size[0], size[0]) == ""
+
+
+def test_volumes_are_shown_in_millilitres():
+    assert shown(6995.2, "volume") == "7.00"
+    assert shown(71.4, "volume") == "0.071"
+    assert shown(-12.0, "mean_density") == "−12.0"
+
+
+@pytest.mark.parametrize(
+    ("code", "colour"),
+    [("CR", "good"), ("iCR", "good"), ("SD", "same"), ("iUPD", "bad"), ("iCPD", "bad"), ("NE", "open"), ("", "none")],
+)
+def test_a_response_has_its_colour_in_either_criterion(code, colour):
+    assert tone(code) == colour
+    assert bool(response_words(code)) == bool(code)
+
+
+def test_attention_puts_errors_first_and_adds_what_the_measurements_tell(patient):
+    items = attention(Lookup(patient[0]))
+    assert items[0].code == "E-REGISTER"
+    assert items[-1].code == "N-FILE-PREAMBLE"
+    found = {item.code: item.found for item in items}
+    assert "32.00\u202fmm on US reported (ultrasound report), 52.00\u202fmm on CT measured" in found["W-REPORTED"]
+    assert "mean density" in found["W-COMPARE"]
+
+
+def test_a_stated_value_inside_the_interval_is_no_contradiction(patient):
+    case = patient[0]
+    stated = tuple(
+        replace(each, value=30.5) if each.evidence.kind == "reported" and each.lesion_id == "L4" else each
+        for each in case.measurements
+    )
+    subjects = [
+        each.subject for each in attention(Lookup(replace(case, measurements=stated))) if each.code == "W-REPORTED"
+    ]
+    assert subjects == ["AX at 2023-05-28"]
+
+
+def test_the_sighting_that_was_measured_speaks_for_the_visit(patient):
+    case = patient[0]
+    other = replace(case.sightings[0], outcome=Outcome.NOT_EVALUABLE, mask="", view="")
+    lookup = Lookup(replace(case, sightings=(other, *case.sightings)))
+    assert lookup.sighting("L4", 0) == case.sightings[0]
+
+
+# The cohort
+
+
+@cache
+def one_case():
+    return mpnst_case()[0]
+
+
+def cohort(changes):
+    case = one_case()
+    cases = []
+    for number, percent in enumerate(changes):
+        last = replace(case.assessments[-1], change_from_baseline_pct=Decimal(percent), best_overall_response="SD")
+        cases.append(replace(case, case=f"p-{number:03d}", assessments=(*case.assessments[:1], last), problems=()))
+    return cases
+
+
+def test_the_cohort_has_one_row_and_one_link_per_patient(tmp_path):
+    cases = cohort([-40, 10, 25])
+    write_cohort(cases, tmp_path / "report.html", ())
+    found = Page((tmp_path / "report.html").read_text())
+    for case in cases:
+        assert f"cases/{case.case}/report.html" in found.attributes("href")
+    assert "3 patients" in found.text
+    assert len([tag for tag, _ in found.elements if tag == "tr"]) == 4
+
+
+def test_patients_with_problems_come_first_and_are_named():
+    cases = cohort([-40, 10, 25])
+    cases[2] = replace(cases[2], problems=(Problem("E-X", "AX", "a", "b", "c"),))
+    page = cohort_page(cases, (*cases[2].problems, Problem("W-Y", "p-lost", "a", "b", "c")))
+    assert [row.case for row in page.rows] == ["p-002", "p-000", "p-001"]
+    assert [(group.shown[0].item.code, group.shown[0].case) for group in page.problems] == [
+        ("E-X", "p-002"),
+        ("W-Y", ""),
+    ]
+
+
+def test_the_waterfall_falls():
+    page = cohort_page(cohort([-40, 10, 25, -5]), ())
+    signed = [bar.height if bar.top < page.waterfall.zero else -bar.height for bar in page.waterfall.bars]
+    assert signed == sorted(signed, reverse=True)
+    assert len(page.spider.threads) == 4
+
+
+def test_every_spider_thread_starts_at_no_change():
+    page = cohort_page(cohort([-40, 10]), ())
+    starts = {thread.points.split()[0] for thread in page.spider.threads}
+    assert starts == {f"{page.spider.left},{page.spider.zero}"}
+
+
+def test_the_cohort_is_the_same_bytes_each_time(tmp_path):
+    for name in ("one", "two"):
+        write_cohort(cohort([-40, 10, 25]), tmp_path / name, ())
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_many_problems_of_one_kind_are_counted():
+    problems = tuple(Problem("W-Z", f"file {number}", "a", "b", "c") for number in range(500))
+    (group,) = cohort_page((), problems).problems
+    assert (group.count, len(group.shown)) == (500, 20)
+
+
+def test_an_empty_cohort_is_a_page_too(tmp_path):
+    write_cohort((), tmp_path / "report.html", ())
+    assert "0 patients" in Page((tmp_path / "report.html").read_text()).text
