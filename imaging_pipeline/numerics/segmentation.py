@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,46 +14,21 @@ from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt
 from imaging_pipeline.errors import StageError
-from imaging_pipeline.numerics.competition import competition, noise_of
+from imaging_pipeline.numerics.competition import Contest, logistic, noise_of
+from imaging_pipeline.numerics.expectation import Expectation, ball, of_box, of_line
 from imaging_pipeline.numerics.pyramid import Bools, Floats, Level
 
 MAKER = "competition"
-#: Second and third diameter of a lesion as a share of the longest, where the prompt does not say.
-ASPECT = 0.75
-#: How far the true surface lies from the expected one, as a share of the radius: known from a line, guessed otherwise.
-LOOSENESS = 0.25
+#: How often appearance and shape are learned anew from the outline.
+ROUNDS = 4
 #: Voxels of the neighbourhood that is cut out; bounds time and memory for lesions of any size.
 MAX_VOXELS = 300_000
 #: Radii tried around a click.
 CLICK_RADII_MM = (5.0, 7.5, 11.0, 16.0, 24.0)
-#: The neighbourhood reaches this many times the expected radius.
-REACH = 1.8
 #: Surroundings in which a lesion competes.
 MARGIN_MM = 8.0
-#: How well a carried outline fits: registration and growth.
+#: How far a carried outline may be off: registration, growth and response between visits.
 CARRIED_LOOSENESS_MM = 3.0
-
-
-@dataclass(frozen=True, eq=False)
-class _Ellipsoid:
-    """The expected shape: centre, unit axes as rows, radii in mm."""
-
-    centre_lps: NDArray[np.float64]
-    axes: NDArray[np.float64]
-    radii_mm: NDArray[np.float64]
-
-    def radius(self, points_lps: Floats) -> NDArray[np.float64]:
-        """Distance from the centre in units of the surface's distance: 1 on the surface."""
-        return np.asarray(np.linalg.norm((points_lps - self.centre_lps) @ self.axes.T / self.radii_mm, axis=-1))
-
-    def scaled(self, factor: float) -> _Ellipsoid:
-        return replace(self, radii_mm=self.radii_mm * factor)
-
-    @property
-    def extent_lps(self) -> NDArray[np.float64]:
-        """Ends of the three axes."""
-        arms = self.axes * self.radii_mm[:, None]
-        return np.vstack([self.centre_lps + arms, self.centre_lps - arms])
 
 
 def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
@@ -80,62 +55,62 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     volume.grid.require_patient("segmentation")
     outline = next((mark.mask for mark in prompt.marks if isinstance(mark, Outline)), None)
     if outline is None:
-        ellipsoid = _expected(volume, prompt)
-        patch = _patch(volume, ellipsoid.scaled(REACH).extent_lps)
-        prior = _float32((1 - _radius(ellipsoid, patch.grid)) / LOOSENESS)
-    elif prompt.kind is Kind.BONE:
+        return _grown(volume, _expected(volume, prompt), config)
+    if not outline.array.any():
+        raise _failed("E-SEG-EMPTY", "a carried outline out of view", "an outline in this scan", "at that visit")
+    if prompt.kind is Kind.BONE:
         # As bone heals its density no longer shows where the lesion was: the shape at baseline does.
-        return replace(_required(outline), maker=MAKER, confidence=outline.confidence)
-    else:
-        patch = _patch(volume, _required(outline).grid.to_lps(np.argwhere(outline.array)))
-        prior = _float32(_distance_on(outline, patch.grid) / CARRIED_LOOSENESS_MM)
-    share = competition(patch.array, prior, noise_of(patch.array), config.smoothness)
-    return _settled(share, prior, patch.grid, volume.grid)
+        return replace(outline, maker=MAKER)
+    return _regrown(volume, outline, config)
 
 
-def _expected(volume: Volume, prompt: Prompt) -> _Ellipsoid:
-    """The ellipsoid a prompt suggests before anything is looked at."""
-    line = next((mark for mark in prompt.marks if isinstance(mark, Line)), None)
-    box = next((mark for mark in prompt.marks if isinstance(mark, Box)), None)
-    if line is not None:
-        return _around_line(line, volume.grid.directions[:, 0])
-    if box is not None:
-        corners = np.array(box.corners_lps)
-        return _Ellipsoid(corners.mean(axis=0), np.eye(3), np.maximum(np.abs(np.diff(corners, axis=0))[0] / 2, 1.0))
+def _grown(volume: Volume, expected: Expectation, config: SegmentConfig) -> Mask:
+    """From an expected shape; appearance and shape learn from each other in rounds."""
+    patch = _patch(volume, expected.extent_lps)
+    points_lps = _points(patch.grid)
+    contest = Contest(patch.array, config.smoothness)
+    place = expected.log_odds(points_lps).reshape(patch.array.shape)
+    share = logistic(place)
+    for _ in range(ROUNDS):
+        share = contest.cut(place, share)
+        expected = expected.taught(share, points_lps)
+        place = expected.log_odds(points_lps).reshape(patch.array.shape)
+    return _settled(share, place, patch.grid, volume.grid)
+
+
+def _regrown(volume: Volume, outline: Mask, config: SegmentConfig) -> Mask:
+    """From the outline of another visit; its surface may have moved by growth or response."""
+    patch = _patch(volume, outline.grid.to_lps(np.argwhere(outline.array)))
+    place = _distance_on(outline, patch.grid) / CARRIED_LOOSENESS_MM
+    contest = Contest(patch.array, config.smoothness)
+    share = logistic(place)
+    for _ in range(ROUNDS):
+        share = contest.cut(place, share)
+    return _settled(share, place, patch.grid, volume.grid)
+
+
+def _expected(volume: Volume, prompt: Prompt) -> Expectation:
+    """What the firmest mark of a prompt lets expect: a line, else a box, else a click."""
+    for mark in prompt.marks:
+        if isinstance(mark, Line):
+            return of_line(mark, volume.grid)
+    for mark in prompt.marks:
+        if isinstance(mark, Box):
+            return of_box(mark)
     point = next(mark for mark in prompt.marks if isinstance(mark, Point))
     return _around_point(volume, np.array(point.point_lps))
 
 
-def _around_line(line: Line, normal: Floats) -> _Ellipsoid:
-    """An ellipsoid on the RECIST line; what the prompt does not say is a usual share of it."""
-    ends = np.array(line.long_axis_lps)
-    centre, arm = np.asarray(ends.mean(axis=0)), (ends[1] - ends[0]) / 2
-    length = float(np.linalg.norm(arm))
-    along = arm / length
-    up = normal - (normal @ along) * along
-    up /= np.linalg.norm(up)
-    across = np.cross(up, along)
-    wide = high = ASPECT * length
-    if line.short_axis_lps is not None:
-        short = np.array(line.short_axis_lps)
-        wide = float(np.linalg.norm(short[1] - short[0])) / 2
-        centre = centre + ((short.mean(axis=0) - centre) @ across) * across
-    if line.span_lps is not None:
-        levels = (np.array(line.span_lps) - centre) @ up
-        high = float(np.ptp(levels)) / 2
-        centre = centre + levels.mean() * up
-    return _Ellipsoid(centre, np.stack([along, across, up]), np.maximum([length, wide, high], 1.0))
-
-
-def _around_point(volume: Volume, point_lps: NDArray[np.float64]) -> _Ellipsoid:
+def _around_point(volume: Volume, point_lps: NDArray[np.float64]) -> Expectation:
     """The ball around a click whose inside differs most from its surroundings."""
-    balls = [_Ellipsoid(point_lps, np.eye(3), np.full(3, radius_mm)) for radius_mm in CLICK_RADII_MM]
-    patch = _patch(volume, balls[-1].scaled(1.5).extent_lps)
+    balls = [ball(point_lps, radius_mm) for radius_mm in CLICK_RADII_MM]
+    patch = _patch(volume, balls[-1].extent_lps)
     noise = noise_of(patch.array)
+    values, points_lps = patch.array.ravel(), _points(patch.grid)
     contrasts = []
-    for ball in balls:
-        radius = _radius(ball, patch.grid)
-        inside, around = patch.array[radius < 0.9], patch.array[(radius > 1.1) & (radius < 1.5)]
+    for candidate in balls:
+        radius = candidate.radius(points_lps)
+        inside, around = values[radius < 0.9], values[(radius > 1.1) & (radius < 1.5)]
         contrasts.append(abs(np.median(inside) - np.median(around)) / (inside.std() + noise))
     return balls[int(np.argmax(contrasts))]
 
@@ -153,16 +128,8 @@ def _patch(volume: Volume, extent_lps: ArrayLike) -> Level:
     return Level(array, Grid((slices, rows, columns), as_matrix(near.grid.matrix @ np.diag([*steps, 1.0]))))
 
 
-def _float32(array: Floats) -> NDArray[np.float32]:
-    return array.astype(np.float32)
-
-
 def _points(grid: Grid) -> NDArray[np.float64]:
     return grid.to_lps(np.indices(grid.shape).reshape(3, -1).T)
-
-
-def _radius(ellipsoid: _Ellipsoid, grid: Grid) -> NDArray[np.float64]:
-    return ellipsoid.radius(_points(grid)).reshape(grid.shape)
 
 
 def _distance_on(mask: Mask, grid: Grid) -> NDArray[np.float32]:
@@ -176,12 +143,12 @@ def _distance_on(mask: Mask, grid: Grid) -> NDArray[np.float32]:
     return np.asarray(values, dtype=np.float32).reshape(grid.shape)
 
 
-def _settled(share: Floats, prior: Floats, patch: Grid, lattice: Grid) -> Mask:
+def _settled(share: Floats, place: Floats, patch: Grid, lattice: Grid) -> Mask:
     """The piece of the competition's outcome that the prompt lies in, on the voxels of the volume."""
     labels, _ = ndimage.label(share > 0.5)
-    best = labels[np.unravel_index(np.argmax(np.where(labels > 0, prior, -np.inf)), labels.shape)]
+    best = labels[np.unravel_index(np.argmax(np.where(labels > 0, place, -np.inf)), labels.shape)]
     piece = ndimage.binary_fill_holes(labels == best) if best else np.zeros(share.shape, dtype=bool)
-    expected = float(np.count_nonzero(prior > 0))
+    expected = float(np.count_nonzero(place > 0))
     _require_sound(piece, expected)
     corners = patch.to_lps(np.array(np.meshgrid(*((0, size - 1) for size in patch.shape))).reshape(3, -1).T)
     there = lattice.crop(lattice.box_around(corners, 0.0))
@@ -195,22 +162,16 @@ def _require_sound(piece: Bools, expected: float) -> None:
     """Refuse nothing and too much by name."""
     volume = float(np.count_nonzero(piece))
     if volume < 0.1 * expected:
-        raise StageError(
-            "E-SEG-EMPTY",
-            "lesion",
-            found="no tissue that stands out at the prompt",
-            expected="a lesion",
-            remedy="give a line or an outline",
-        )
+        raise _failed("E-SEG-EMPTY", "no tissue that stands out at the prompt", "a lesion there", "by a line")
     rim = volume - np.count_nonzero(piece[1:-1, 1:-1, 1:-1])
     if rim > 0.02 * volume or volume > 4.0 * expected:
-        raise StageError(
-            "E-SEG-LEAK",
-            "lesion",
-            found="an outline that runs out of the lesion's neighbourhood",
-            expected="a closed outline",
-            remedy="give the extent along z or an outline",
+        raise _failed(
+            "E-SEG-LEAK", "an outline that runs out of its neighbourhood", "a closed outline", "with its extent along z"
         )
+
+
+def _failed(code: str, found: str, expected: str, how: str) -> StageError:
+    return StageError(code, "lesion", found=found, expected=expected, remedy=f"mark the lesion {how}, or give its mask")
 
 
 def _confidence(share: Floats, piece: Bools) -> float:
@@ -218,18 +179,6 @@ def _confidence(share: Floats, piece: Bools) -> float:
     strict, loose = (share > 0.75) & piece, (share > 0.25) & ndimage.binary_dilation(piece, iterations=2)
     both, either = (int(np.count_nonzero(part)) for part in (strict & loose, strict | loose))
     return 2 * both / max(1, both + either)
-
-
-def _required(outline: Mask) -> Mask:
-    if not outline.array.any():
-        raise StageError(
-            "E-SEG-EMPTY",
-            "lesion",
-            found="a carried outline out of view",
-            expected="an outline in this scan",
-            remedy="give a prompt at that visit",
-        )
-    return outline
 
 
 def carry(mask: Mask, transform: Transform, grid: Grid) -> Mask:

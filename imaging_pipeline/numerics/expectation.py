@@ -1,0 +1,121 @@
+"""The shape a prompt lets expect, how sure of it one may be, and what the image teaches about the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging_pipeline.domain.geometry import Grid
+from imaging_pipeline.domain.prompts import Box, Line
+from imaging_pipeline.numerics.pyramid import Floats
+
+#: Second and third diameter of a lesion as a share of the longest, where the prompt does not say.
+ASPECT = 0.75
+#: How far the surface may lie from the expected one, as a share of the radius: along an axis the prompt gives
+#: (a reader's hand, and lesions are no ellipsoids), and along one it leaves open.
+GIVEN_LOOSENESS, OPEN_LOOSENESS = 0.12, 0.30
+#: No hand is surer than this.
+MIN_LOOSENESS_MM = 1.0
+#: Share of what the image teaches that is believed, along an axis the prompt gives and one it leaves open.
+GIVEN_LEARNING, OPEN_LEARNING = 0.2, 0.8
+#: Surroundings that matter, in radii.
+REACH = 1.8
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """An expected ellipsoid.
+
+    `frame` holds the prompt's axes as rows, `radii_mm` the lesion's size along them, `given` which of these the
+    prompt states. `spread` is the second moment (3, 3) in mm2 of the present shape, which may be turned against the
+    frame once the image has taught it.
+    """
+
+    centre_lps: NDArray[np.float64]
+    frame: NDArray[np.float64]
+    radii_mm: NDArray[np.float64]
+    given: NDArray[np.bool_]
+    shift_lps: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, centre_lps: Floats, frame: Floats, radii_mm: Floats, given: tuple[bool, bool, bool]) -> Expectation:
+        """As the prompt says it."""
+        radii_mm = np.maximum(radii_mm, 1.0).astype(np.float64)
+        spread = (frame.T * (radii_mm**2 / 5)) @ frame.astype(np.float64)
+        return cls(np.array(centre_lps), np.array(frame), radii_mm, np.array(given), np.zeros(3), spread)
+
+    @property
+    def extent_lps(self) -> NDArray[np.float64]:
+        """Corners of the surroundings that matter."""
+        arms = self.frame * self.radii_mm[:, None] * REACH
+        return np.vstack([self.centre_lps + arms, self.centre_lps - arms])
+
+    def radius(self, points_lps: Floats) -> NDArray[np.float64]:
+        """Distance from the centre in units of the surface's: 1 on the surface."""
+        offset = points_lps - self.centre_lps - self.shift_lps
+        inverse = np.linalg.inv(5 * self.spread)
+        return np.asarray(np.sqrt(np.einsum("...i,ij,...j->...", offset, inverse, offset)))
+
+    def log_odds(self, points_lps: Floats) -> NDArray[np.float32]:
+        """Signed distance to the expected surface, along the ray from the centre, in units of its looseness there."""
+        offset = points_lps - self.centre_lps - self.shift_lps
+        length = np.linalg.norm(offset, axis=-1) + 1e-6
+        radius = self.radius(points_lps) + 1e-6
+        share = np.where(self.given, GIVEN_LOOSENESS, OPEN_LOOSENESS)
+        loose_mm = np.maximum(share * self.radii_mm, MIN_LOOSENESS_MM)
+        across = np.linalg.norm(offset @ self.frame.T * loose_mm, axis=-1) / length
+        return np.asarray((1 - radius) * length / radius / np.maximum(across, 1e-3), dtype=np.float32)
+
+    def taught(self, share: Floats, points_lps: Floats) -> Expectation:
+        """The shape after a look at the image: what the prompt gives is kept, what it leaves open is learned."""
+        weights = np.where(share > 0.5, share, 0.0).ravel().astype(np.float64)
+        if weights.sum() < 1.0:
+            return self
+        found = weights @ points_lps / weights.sum()
+        offset = points_lps - found
+        spread = (offset * weights[:, None]).T @ offset / weights.sum()
+        belief = np.where(self.given, GIVEN_LEARNING, OPEN_LEARNING)
+        stated = (self.frame.T * (self.radii_mm**2 / 5)) @ self.frame
+        root = (self.frame.T * np.sqrt(belief)) @ self.frame
+        learned = stated + root @ (spread - stated) @ root
+        return replace(self, shift_lps=(root @ root) @ (found - self.centre_lps), spread=learned)
+
+
+def of_line(line: Line, grid: Grid) -> Expectation:
+    """An ellipsoid on the RECIST line; what the prompt does not say is a usual share of it."""
+    ends = np.array(line.long_axis_lps)
+    centre, arm = ends.mean(axis=0), (ends[1] - ends[0]) / 2
+    length = max(float(np.linalg.norm(arm)), 1.0)
+    along = arm / np.linalg.norm(arm)
+    normal = grid.directions[:, 0]
+    up = normal - (normal @ along) * along
+    up /= np.linalg.norm(up)
+    across = np.cross(up, along)
+    wide = high = ASPECT * length
+    if line.short_axis_lps is not None:
+        short = np.array(line.short_axis_lps)
+        wide = float(np.linalg.norm(short[1] - short[0])) / 2
+        centre = centre + ((short.mean(axis=0) - centre) @ across) * across
+    if line.span_lps is not None:
+        levels = (np.array(line.span_lps) - centre) @ up
+        # The first and the last slice lie inside the lesion with half their thickness.
+        high = float(np.ptp(levels) + grid.spacing_mm[0]) / 2
+        centre = centre + levels.mean() * up
+    given = (True, line.short_axis_lps is not None, line.span_lps is not None)
+    return Expectation.of(centre, np.stack([along, across, up]), np.array([length, wide, high]), given)
+
+
+def of_box(box: Box) -> Expectation:
+    """The ellipsoid that touches the box's sides."""
+    corners = np.array(box.corners_lps)
+    return Expectation.of(
+        corners.mean(axis=0), np.eye(3), np.abs(corners[1] - corners[0]) / 2, given=(True, True, True)
+    )
+
+
+def ball(centre_lps: Floats, radius_mm: float) -> Expectation:
+    """A ball around a click; its size is a guess."""
+    return Expectation.of(centre_lps, np.eye(3), np.full(3, radius_mm), given=(False, False, False))
