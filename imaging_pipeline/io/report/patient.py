@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -147,6 +148,11 @@ class LesionSection:
     def pictured(self) -> bool:
         """Whether there is anything to see."""
         return any(each.picture for each in self.visits)
+
+    @property
+    def across(self) -> int:
+        """How many pictures stand side by side: all up to four, else rows of nearly equal length."""
+        return math.ceil(len(self.visits) / math.ceil(len(self.visits) / 4))
 
     @property
     def role(self) -> str:
