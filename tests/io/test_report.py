@@ -413,13 +413,14 @@ def test_a_chart_keeps_order_and_starts_sizes_at_zero():
     assert first.high < first.top < first.low
 
 
-def test_a_chart_without_values_is_not_drawn():
-    assert chart("Density", "HU", [Course("lesion", ())], [(0, "")], from_zero=False, least_span=1) is None
+@pytest.mark.parametrize("samples", [(), (Sample(0.0, 40.0, ""),)])
+def test_less_than_two_values_are_no_course_to_draw(samples):
+    assert chart("Density", "HU", [Course("lesion", samples)], [(0, "")], from_zero=False, least_span=1) is None
 
 
 def test_dates_that_would_overlap_leave_only_their_ticks():
     dates = [(float(day), f"day {day}") for day in range(0, 400, 20)]
-    course = Course("sum", (Sample(0.0, 1.0, ""),))
+    course = Course("sum", (Sample(0.0, 1.0, ""), Sample(380.0, 2.0, "")))
     labels = [tick.label for tick in chart("", "", [course], dates, from_zero=True, least_span=1).across]
     assert len(labels) == 20
     assert 3 <= len([label for label in labels if label]) <= 5

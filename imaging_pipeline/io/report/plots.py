@@ -89,7 +89,7 @@ def chart(
     from_zero: bool,
     least_span: float,
 ) -> Chart | None:
-    """A chart of the courses that have values; None when none has.
+    """A chart of the courses that have values; None when none has two, for one value is no course.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def chart(
         What the axis covers at least, so that noise does not look like change.
     """
     courses = [course for course in courses if course.samples]
-    if not courses:
+    if all(len(course.samples) < 2 for course in courses):
         return None
     samples = [sample for course in courses for sample in course.samples]
     bounds = [bound for each in samples for bound in (each.value, each.lower, each.upper) if bound is not None]

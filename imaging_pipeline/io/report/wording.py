@@ -101,6 +101,11 @@ def signed(text: str) -> str:
     return text.replace("-", "−")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def listed(words: Iterable[str], most: int = 4) -> str:
     """Different words, the first few of them."""
     distinct = list(dict.fromkeys(words))
