@@ -57,7 +57,7 @@ def load(record: SeriesRecord, config: Config) -> Volume:
     """
     for problem in record.problems:
         if problem.severity is Severity.ERROR:
-            raise _refused(problem)
+            raise refused(problem)
     loader = plugins.load("loaders", record.series.modality)
     volume: Volume = loader(record.series, reader(record), config)
     return volume
@@ -160,7 +160,7 @@ def _slices(series: Series, read: Read) -> tuple[NDArray[Any], list[Header]]:
         content = read(instance)
         header = scanner.parse(content, instance.sop_instance_uid)
         if header.fault is not None:
-            raise _refused(header.fault)
+            raise refused(header.fault)
         headers.append(header)
         stored = stored_pixels(content, header, instance.sop_instance_uid)
         if number == 0:
@@ -203,7 +203,8 @@ def _rescale(header: Header) -> tuple[float, float]:
     return (1.0, 0.0) if slope is None or intercept is None else (slope, intercept)
 
 
-def _refused(problem: Problem) -> RefusedError:
+def refused(problem: Problem) -> RefusedError:
+    """A problem as the exception it is when it stops the work."""
     return RefusedError(
         problem.code, problem.subject, found=problem.found, expected=problem.expected, remedy=problem.remedy
     )
