@@ -20,7 +20,7 @@ from pydicom.uid import UID, RLELossless
 
 from imaging_pipeline.errors import RefusedError
 from imaging_pipeline.io.header import Header
-from imaging_pipeline.io.prescan import EXPLICIT_BIG, NATIVE, inflated
+from imaging_pipeline.io.prescan import EXPLICIT_BIG, NATIVE
 
 #: The quickest plug-in first, by trial; what none of them decodes is refused.
 _PLUGINS = ("pyjpegls", "pylibjpeg", "gdcm")
@@ -31,13 +31,13 @@ _FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 Stored = NDArray[np.int16 | np.uint16]
 
 
-def stored_pixels(content: bytes, header: Header, subject: str) -> Stored:
-    """The stored values of a single-frame image of 16 allocated bits, (R, C), unused bits cleared.
+def stored_pixels(content: bytes, header: Header, subject: str, frame: int = 0) -> Stored:
+    """The stored values of one frame of an image of 16 allocated bits, (R, C), unused bits cleared.
 
     Parameters
     ----------
     content
-        A whole file.
+        A whole file, `inflated` if it was deflated.
     header
         What `prescan` read from it, without a fault.
 
@@ -51,11 +51,11 @@ def stored_pixels(content: bytes, header: Header, subject: str) -> Stored:
     kind = "i2" if header.pixel_representation else "u2"
     if header.transfer_syntax_uid in NATIVE:
         order = ">" if header.transfer_syntax_uid == EXPLICIT_BIG else "<"
-        data_set = inflated(content, header.transfer_syntax_uid)
-        stored = np.frombuffer(data_set, f"{order}{kind}", header.rows * header.columns, header.pixel_offset)
+        count = header.rows * header.columns
+        stored = np.frombuffer(content, f"{order}{kind}", count, header.pixel_offset + 2 * count * frame)
     else:
         fragments = content[header.pixel_offset :][: header.pixel_length]
-        stored = _decoded(fragments, header, subject)
+        stored = _decoded(fragments, header, subject, frame)
     return _right_justified(stored.astype(kind, copy=False).reshape(header.rows, header.columns), header.bits_stored)
 
 
@@ -68,9 +68,10 @@ def _right_justified(stored: Stored, bits: int | None) -> Stored:
     return (stored << (16 - bits)) >> (16 - bits)
 
 
-def _decoded(fragments: bytes, header: Header, subject: str) -> NDArray[Any]:
+def _decoded(fragments: bytes, header: Header, subject: str, number: int) -> NDArray[Any]:
+    frames = int(header.number_of_frames or 1)
     try:
-        frame = get_frame(fragments, 0, number_of_frames=1)
+        frame = get_frame(fragments, number, number_of_frames=frames)
     except Exception as error:
         raise _refusal(subject, "fragments that make no frame") from error
     _check_stream(frame, header, subject)
@@ -80,7 +81,7 @@ def _decoded(fragments: bytes, header: Header, subject: str) -> NDArray[Any]:
         raise _refusal(subject, f"{decoder.UID.name}, for which no decoder is installed")
     options: dict[str, Any] = {
         "pixel_keyword": "PixelData",
-        "number_of_frames": 1,
+        "number_of_frames": frames,
         "rows": header.rows,
         "columns": header.columns,
         "samples_per_pixel": 1,
@@ -90,7 +91,7 @@ def _decoded(fragments: bytes, header: Header, subject: str) -> NDArray[Any]:
         "pixel_representation": header.pixel_representation,
     }
     try:
-        array: NDArray[Any] = decoder.as_array(fragments, index=0, raw=True, decoding_plugin=plugin, **options)[0]
+        array: NDArray[Any] = decoder.as_array(fragments, index=number, raw=True, decoding_plugin=plugin, **options)[0]
     except Exception as error:
         raise _refusal(subject, f"a stream that {plugin} cannot decode ({type(error).__name__})") from error
     return array

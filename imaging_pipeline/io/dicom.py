@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from imaging_pipeline import plugins
@@ -25,6 +26,7 @@ from imaging_pipeline.domain.images import Instance, Series, Technique
 from imaging_pipeline.errors import Problem, Severity
 from imaging_pipeline.io import geometry
 from imaging_pipeline.io.dates import OF_DOCUMENTS, PRECEDENCE, date_of
+from imaging_pipeline.io.frames import frame_headers
 from imaging_pipeline.io.header import Header
 
 #: Objects about images, without a geometry of their own to judge.
@@ -94,6 +96,9 @@ def records_of(files: Sequence[File], rules: Sequence[SeriesRule]) -> tuple[Seri
     if sound[0].header.modality in DOCUMENTS or sound[0].header.rows is None:
         return (_record(sound, rules),)
     sound, problems = _without_copies(sound, uid)
+    if _is_multi_frame(sound):
+        sound, more = _frames(sound, uid)
+        problems += more
     problems += _refusals(sound, uid)
     if any(problem.severity is Severity.ERROR for problem in problems):
         return (_record(sound, rules, problems),)
@@ -104,7 +109,10 @@ def _stacks(
     files: list[File], lost: list[File], rules: Sequence[SeriesRule], problems: list[Problem], uid: str
 ) -> tuple[SeriesRecord, ...]:
     stacks: list[list[File]] = []
-    for part in _planes(files):
+    planes = _planes(files)
+    if _is_multi_frame(files) and (len(planes) > 1 or _crowd(files) > 1):
+        return (_record(files, rules, (*problems, _unsupported(uid, "several stacks in one multi-frame file"))),)
+    for part in planes:
         separated = _separated(part, _TELLING)
         if separated is None:
             single = _without_twins(part)
@@ -145,10 +153,10 @@ def _record(files: Sequence[File], rules: Sequence[SeriesRule], problems: Iterab
         modality=header.modality,
         date=date,
         role="" if _is_localizer(header) else _role(header, rules),
-        instances=tuple(Instance(file.header.sop_instance_uid, "") for file in files),
+        instances=tuple(Instance(name, "") for name in dict.fromkeys(file.header.sop_instance_uid for file in files)),
         technique=_technique(header),
     )
-    return SeriesRecord(series, tuple(file.path for file in files), tuple(found))
+    return SeriesRecord(series, tuple(dict.fromkeys(file.path for file in files)), tuple(found))
 
 
 def _kind_problems(header: Header, uid: str) -> list[Problem]:
@@ -209,20 +217,17 @@ def _finite(number: float | None) -> float | None:
 def _refusals(files: list[File], uid: str) -> list[Problem]:
     header = files[0].header
     if header.modality not in plugins.names("loaders"):
-        supported = ", ".join(plugins.names("loaders"))
-        return [Problem("E-UNSUPPORTED", uid, f"modality {header.modality!r}", f"one of {supported}", "leave it out")]
-    checks = (_frames_problem, geometry.plane_problem, _format_problem, _rescale_problem)
-    for check in checks:
+        return [_unsupported(uid, f"modality {header.modality!r}")]
+    for check in (geometry.plane_problem, _format_problem, _rescale_problem):
         found = [problem for file in files if (problem := check(file.header, uid)) is not None]
         if found:
             return _gathered(found, uid)
     return []
 
 
-def _frames_problem(header: Header, uid: str) -> Problem | None:
-    if header.number_of_frames in (None, 1):
-        return None
-    return Problem("E-UNSUPPORTED", uid, "several frames in a file", "one image a file", "export it as classic DICOM")
+def _unsupported(uid: str, found: str) -> Problem:
+    expected = f"one stack of slices, of modality {' or '.join(plugins.names('loaders'))}"
+    return Problem("E-UNSUPPORTED", uid, found, expected, "leave it out, or export it as classic DICOM")
 
 
 def _format_problem(header: Header, uid: str) -> Problem | None:
@@ -250,6 +255,27 @@ def _rescale_problem(header: Header, uid: str) -> Problem | None:
         return None
     code = "E-HU-RESCALE" if header.modality == "CT" else "E-PIX-RESCALE"
     return Problem(code, uid, "no usable RescaleSlope and RescaleIntercept", "both, the slope above 0", _AGAIN)
+
+
+# ---- Frames
+
+
+def _is_multi_frame(files: Sequence[File]) -> bool:
+    return any(file.header.number_of_frames not in (None, 1) for file in files)
+
+
+def _frames(files: list[File], uid: str) -> tuple[list[File], list[Problem]]:
+    """The frames of a multi-frame file, each as if it were a file."""
+    if len(files) > 1:
+        return files, [_unsupported(uid, "several multi-frame files in one series")]
+    path, name, header = files[0]
+    try:
+        headers = frame_headers(pydicom.dcmread(path, stop_before_pixels=True), header)
+    except (AttributeError, TypeError, ValueError):
+        return files, [_unsupported(uid, "frames without a place")]
+    if len(headers) != header.number_of_frames:
+        return files, [_unsupported(uid, f"places for {len(headers)} of {header.number_of_frames:g} frames")]
+    return [File(path, name, frame) for frame in headers], []
 
 
 # ---- Copies and conflicts

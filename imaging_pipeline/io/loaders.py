@@ -6,13 +6,15 @@ Source: DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (modality LUT).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 
 from imaging_pipeline import plugins
@@ -24,10 +26,11 @@ from imaging_pipeline.io import geometry
 from imaging_pipeline.io.decode import Stored, stored_pixels
 from imaging_pipeline.io.dicom import DOCUMENTS, SeriesRecord, Verdict, verdict_on
 from imaging_pipeline.io.folder import index
+from imaging_pipeline.io.frames import frame_headers
 from imaging_pipeline.io.header import Header
 from imaging_pipeline.io.nifti import read_nifti
 from imaging_pipeline.io.nrrd import read_nrrd
-from imaging_pipeline.io.prescan import Scanner
+from imaging_pipeline.io.prescan import Scanner, inflated
 from imaging_pipeline.io.sanity import density_problems, unit_of
 from imaging_pipeline.io.straighten import straightened
 
@@ -146,31 +149,44 @@ def _volume(series: Series, read: Read, unit: str) -> Volume:
     uid = series.series_instance_uid
     array, headers = _slices(series, read)
     stack = geometry.stack(headers, uid)
-    if stack.grid is None or stack.grid != series.grid or stack.order != tuple(range(len(headers))):
+    if stack.grid is None or stack.grid != series.grid:
         raise _changed(uid)
+    if stack.order != tuple(range(len(headers))):
+        array = array[list(stack.order)]
     return Volume(straightened(array, stack.grid, stack), stack.grid, unit, series)
 
 
 def _slices(series: Series, read: Read) -> tuple[NDArray[Any], list[Header]]:
     """The scaled slices as they lie in the files: int16 as long as that holds them exactly, else float32."""
-    scanner = Scanner()
     headers: list[Header] = []
     array: NDArray[Any] = np.empty(0, np.int16)
-    for number, instance in enumerate(series.instances):
+    for header, stored in _frames(series, read):
+        if not headers:
+            frames = len(series.instances) * int(header.number_of_frames or 1)
+            array = np.empty((frames, *stored.shape), np.int16)
+        if stored.shape != array.shape[1:] or len(headers) == len(array):
+            raise _changed(series.series_instance_uid)
+        if array.dtype == np.int16 and not _fits(stored, header):
+            array = array.astype(np.float32)
+        _scale(stored, header, array[len(headers)])
+        headers.append(header)
+    return array[: len(headers)], headers
+
+
+def _frames(series: Series, read: Read) -> Iterator[tuple[Header, Stored]]:
+    """Header and stored values of every frame, file by file."""
+    scanner = Scanner()
+    for instance in series.instances:
         content = read(instance)
         header = scanner.parse(content, instance.sop_instance_uid)
         if header.fault is not None:
             raise refused(header.fault)
-        headers.append(header)
-        stored = stored_pixels(content, header, instance.sop_instance_uid)
-        if number == 0:
-            array = np.empty((len(series.instances), *stored.shape), np.int16)
-        if stored.shape != array.shape[1:]:
-            raise _changed(series.series_instance_uid)
-        if array.dtype == np.int16 and not _fits(stored, header):
-            array = array.astype(np.float32)
-        _scale(stored, header, array[number])
-    return array, headers
+        content = inflated(content, header.transfer_syntax_uid)
+        frames: tuple[Header, ...] = (header,)
+        if header.number_of_frames not in (None, 1):
+            frames = frame_headers(pydicom.dcmread(BytesIO(content), stop_before_pixels=True), header)
+        for number, frame in enumerate(frames):
+            yield frame, stored_pixels(content, frame, instance.sop_instance_uid, number)
 
 
 def _fits(stored: Stored, header: Header) -> bool:
