@@ -15,7 +15,7 @@ from imaging_pipeline.phantom.thorax import Cage, Chest
 from imaging_pipeline.phantom.trunk import Loop, Trunk
 
 #: Height of body and disc together, body width, depth and height, in mm, from L5 to T1.
-#: Source: ranges of adult women in morphometric studies (Panjabi 1991, 1992), rounded.
+#: Of the order of published morphometry (Panjabi 1991, 1992): a plausible woman, not a statistic.
 _PITCH_MM = (35.0, 36.5, 36.5, 35.5, 34.0, 31.0, 29.0, 27.5, 26.5, 25.5, 25.0, 24.5, 24.0, 23.5, 22.5, 21.5, 21.0)
 _WIDTH_MM = (51.0, 50.0, 47.0, 44.5, 42.5, 40.0, 37.5, 35.0, 33.0, 31.5, 30.0, 29.0, 28.0, 27.5, 27.5, 29.0, 31.0)
 _DEPTH_MM = (35.0, 35.0, 34.0, 33.0, 32.0, 31.0, 30.0, 29.0, 28.5, 27.5, 26.5, 25.0, 24.0, 22.5, 21.0, 20.0, 18.5)

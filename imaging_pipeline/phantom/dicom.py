@@ -15,7 +15,8 @@ from pydicom.uid import UID, JPEGLSLossless
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.phantom.identifiers import identifier
 from imaging_pipeline.phantom.patient import CHEST_CT, LUMBAR_CT, Patient
-from imaging_pipeline.phantom.scanner import CT_IMAGE_STORAGE, FLOOR_HU, Protocol
+from imaging_pipeline.phantom.protocols import Protocol
+from imaging_pipeline.phantom.scanner import CT_IMAGE_STORAGE, FLOOR_HU
 
 #: The scanners of the visits, in turn.
 _MODELS = ("Phantom One", "Phantom Two", "Phantom One Plus")
@@ -28,13 +29,8 @@ _NUMBERS = {LUMBAR_CT: 2, CHEST_CT: 3}
 
 def series_folder(patient: Patient, visit: int, protocol: Protocol) -> Path:
     """Where a series lies below the sample's folder: patient/date/series, as an archive exports it."""
-    words = f"{_NUMBERS[protocol.role]:02d} {description(protocol)}".replace(" ", "_")
+    words = f"{_NUMBERS[protocol.region.role]:02d} {protocol.series_description}".replace(" ", "_")
     return Path(patient.patient_id) / patient.visits[visit].date / words
-
-
-def description(protocol: Protocol) -> str:
-    """The SeriesDescription: what, how thick, which kernel."""
-    return f"{protocol.description} {protocol.thickness_mm:g} {protocol.kernel}"
 
 
 def write_slice(
@@ -55,7 +51,7 @@ def write_slice(
 def _file_meta(patient: Patient, visit: int, protocol: Protocol, index: int) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(CT_IMAGE_STORAGE)
-    meta.MediaStorageSOPInstanceUID = UID(identifier(patient.seed, visit, protocol.role, "image", index))
+    meta.MediaStorageSOPInstanceUID = UID(identifier(patient.seed, visit, protocol.region.role, "image", index))
     meta.TransferSyntaxUID = JPEGLSLossless
     meta.ImplementationClassUID = UID(identifier((0, 0), "implementation"))
     meta.ImplementationVersionName = "IMAGING_PIPELINE"
@@ -82,13 +78,13 @@ def _describe_patient(dataset: Dataset, patient: Patient, visit: int) -> None:
 
 def _describe_series(dataset: Dataset, patient: Patient, visit: int, protocol: Protocol, grid: Grid) -> None:
     day = patient.visits[visit].date.replace("-", "")
-    time = f"{_START_TIMES[protocol.role]:06d}"
+    time = f"{_START_TIMES[protocol.region.role]:06d}"
     dataset.Modality = "CT"
-    dataset.SeriesInstanceUID = identifier(patient.seed, visit, protocol.role, "series")
-    dataset.SeriesNumber = _NUMBERS[protocol.role]
-    dataset.SeriesDescription = description(protocol)
-    dataset.ProtocolName = protocol.description
-    dataset.BodyPartExamined = protocol.body_part
+    dataset.SeriesInstanceUID = identifier(patient.seed, visit, protocol.region.role, "series")
+    dataset.SeriesNumber = _NUMBERS[protocol.region.role]
+    dataset.SeriesDescription = protocol.series_description
+    dataset.ProtocolName = protocol.region.description
+    dataset.BodyPartExamined = protocol.region.body_part_examined
     dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = day
     dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = time
     dataset.PatientPosition = "HFS"
@@ -105,10 +101,10 @@ def _describe_acquisition(dataset: Dataset, visit: int, protocol: Protocol) -> N
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     dataset.ImageComments = "Synthetic: drawn from formulas, no person"
     dataset.AcquisitionNumber = 1
-    dataset.KVP = protocol.kvp
-    dataset.ConvolutionKernel = protocol.kernel
-    dataset.SliceThickness = f"{protocol.thickness_mm:g}"
-    dataset.ReconstructionDiameter = f"{protocol.field_of_view_mm:g}"
+    dataset.KVP = protocol.machine.kvp
+    dataset.ConvolutionKernel = protocol.machine.kernel
+    dataset.SliceThickness = f"{protocol.machine.thickness_mm:g}"
+    dataset.ReconstructionDiameter = f"{protocol.machine.field_of_view_mm:g}"
     dataset.DataCollectionDiameter = "500"
     dataset.GantryDetectorTilt = "0"
     dataset.TableHeight = "150"
@@ -126,7 +122,7 @@ def _place(dataset: Dataset, grid: Grid, protocol: Protocol, index: int) -> None
     dataset.ImagePositionPatient = [f"{x:.6g}", f"{y:.6g}", f"{z:.6g}"]
     dataset.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
     dataset.SliceLocation = f"{z:.6g}"
-    dataset.PixelSpacing = [f"{protocol.pixel_mm:.10g}"] * 2
+    dataset.PixelSpacing = [f"{protocol.machine.pixel_mm:.10g}"] * 2
 
 
 def _fill(dataset: Dataset, pixels: NDArray[np.int16]) -> None:

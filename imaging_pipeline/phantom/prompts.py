@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.phantom.patient import AXILLA, DATES, L4, Patient
-from imaging_pipeline.phantom.scanner import Protocol, series_grid
+from imaging_pipeline.phantom.protocols import Protocol
+from imaging_pipeline.phantom.scanner import series_grid
 from imaging_pipeline.phantom.truth import true_form
 
 #: How far a reader's click may lie from the true end of the diameter, before it snaps to the pixel.
@@ -51,7 +52,7 @@ REPORTED: dict[str, list[dict[str, Any]]] = {
 
 def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[str, Any]:
     """One patient's part of a lesion file: what is there at baseline, each with one prompt."""
-    grids = {protocol.role: series_grid(patient, 0, protocol) for protocol in protocols}
+    grids = {protocol.region.role: series_grid(patient, 0, protocol) for protocol in protocols}
     reference = patient.seed == (0, 0)
     lesions = []
     for state in patient.visits[0].lesions:

@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from imaging_pipeline.domain.images import Mask
-from imaging_pipeline.phantom.dicom import description, series_folder, write_slice
+from imaging_pipeline.phantom.dicom import series_folder, write_slice
 from imaging_pipeline.phantom.identifiers import identifier
 from imaging_pipeline.phantom.patient import AXILLA, Patient, draw_patient
 from imaging_pipeline.phantom.prompts import lesion_entries
-from imaging_pipeline.phantom.scanner import Protocol, protocols, scan_slice, series_grid, true_mask
+from imaging_pipeline.phantom.protocols import Protocol, protocols
+from imaging_pipeline.phantom.scanner import scan_slice, series_grid, true_mask
 from imaging_pipeline.phantom.truth import DEFINITIONS, expected_response, lesion_truth, rounded
 from imaging_pipeline.store import write_whole
 
@@ -70,7 +71,7 @@ class _LesionTask:
             path = folder / "truth" / self.patient.patient_id / self.day / f"{self.lesion_id}.nii.gz"
             path.parent.mkdir(parents=True, exist_ok=True)
             write_mask(mask, path)
-        return lesion_truth(self.patient, self.visit, self.lesion_id, self.protocol.mineral)
+        return lesion_truth(self.patient, self.visit, self.lesion_id, self.protocol.machine.mineral)
 
 
 _Task = _SlicesTask | _LesionTask
@@ -122,7 +123,7 @@ def _tasks(patient: Patient, scale: str) -> Iterator[_Task]:
             count = series_grid(patient, visit, protocol).shape[0]
             for first in range(0, count, SLICES_A_TASK):
                 yield _SlicesTask(patient, visit, protocol, first, min(first + SLICES_A_TASK, count))
-            for lesion_id in patient.lesion_ids(protocol.role):
+            for lesion_id in patient.lesion_ids(protocol.region.role):
                 yield _LesionTask(patient, visit, protocol, lesion_id)
 
 
@@ -151,7 +152,7 @@ def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]])
                 "number": state.number,
                 "label": state.label,
                 "series": {
-                    protocol.role: _series_truth(patient, state.number, protocol)
+                    protocol.region.role: _series_truth(patient, state.number, protocol)
                     for protocol in protocols(patient, state.number, scale)
                 },
                 "movement": {
@@ -169,9 +170,9 @@ def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]])
 
 def _series_truth(patient: Patient, visit: int, protocol: Protocol) -> dict[str, Any]:
     return {
-        "series_instance_uid": identifier(patient.seed, visit, protocol.role, "series"),
-        "series_description": description(protocol),
-        "kvp": protocol.kvp,
-        "noise_hu": protocol.noise_hu,
-        "point_spread_mm": protocol.spread_mm,
+        "series_instance_uid": identifier(patient.seed, visit, protocol.region.role, "series"),
+        "series_description": protocol.series_description,
+        "kvp": protocol.machine.kvp,
+        "noise_hu": protocol.machine.noise_hu,
+        "point_spread_mm": protocol.machine.spread_mm,
     }

@@ -9,17 +9,19 @@ from imaging_pipeline.phantom.truth import expected_response, true_form
 SEEDS = range(16)
 
 
-@pytest.fixture(scope="module")
-def patients():
-    return [draw_patient(seed, visits=4) for seed in SEEDS]
-
-
 def diameters(patient):
     states = [patient.lesion(visit.number, AXILLA.lesion_id) for visit in patient.visits]
     return [
         0.0 if state is None else true_form(patient, visit, state).longest.length_mm
         for visit, state in enumerate(states)
     ]
+
+
+@pytest.fixture(scope="module")
+def patients():
+    """Sixteen patients, each with the true diameters of its mass at four visits."""
+    drawn = [draw_patient(seed, visits=4) for seed in SEEDS]
+    return {patient: diameters(patient) for patient in drawn}
 
 
 def test_equal_seeds_draw_equal_patients_and_others_draw_others():
@@ -38,7 +40,7 @@ def test_visits_follow_the_reference_case_and_then_every_three_months():
 
 
 def test_the_reference_mass_is_about_50_mm_shrinks_by_15_to_25_percent_and_stays(patients):
-    baseline, *later = diameters(patients[0])
+    baseline, *later = next(iter(patients.values()))
     assert baseline == pytest.approx(50, abs=2)
     assert all(0.75 <= size / baseline <= 0.85 for size in later)
 
@@ -58,13 +60,12 @@ def test_every_course_shows_the_category_it_stands_for(patients):
         Course.NEW_LESION: "PD",
     }
     assert {patient.course for patient in patients} == set(Course)
-    for patient in patients:
-        assert expected_response(diameters(patient), patient.has_new(3))["overall"] == last[patient.course]
+    for patient, sizes in patients.items():
+        assert expected_response(sizes, patient.has_new(3))["overall"] == last[patient.course]
 
 
 def test_categories_stand_clear_of_their_borders(patients):
-    for patient in patients:
-        baseline, *later = diameters(patient)
+    for baseline, *later in patients.values():
         shares = [size / baseline for size in later if size]
         assert all(abs(share - 0.7) > 0.02 for share in shares)
 

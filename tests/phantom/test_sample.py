@@ -11,8 +11,9 @@ import pytest
 from imaging_pipeline.config import LesionFile, parse_yaml, validated
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.phantom.patient import draw_patient
+from imaging_pipeline.phantom.protocols import protocols
 from imaging_pipeline.phantom.sample import write_sample
-from imaging_pipeline.phantom.scanner import protocols, scan_slice, series_grid
+from imaging_pipeline.phantom.scanner import scan_slice, series_grid
 
 MINI = Path(__file__).parents[2] / "sample_data" / "mini"
 
@@ -108,7 +109,7 @@ def test_the_committed_mini_case_is_what_seed_0_draws():
         grid = series_grid(patient, 0, protocol)
         index = grid.shape[0] // 2
         (path,) = (MINI / patient.patient_id / "2023-05-28").glob(
-            f"*{protocol.description.replace(' ', '_')}*/IM{grid.shape[0] - index:05d}.dcm"
+            f"*{protocol.region.description.replace(' ', '_')}*/IM{grid.shape[0] - index:05d}.dcm"
         )
         image = pydicom.dcmread(path)
         difference = image.pixel_array.astype(int) - 1024 - scan_slice(patient, 0, protocol, grid, index)

@@ -9,7 +9,8 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from imaging_pipeline.domain.geometry import moved
 from imaging_pipeline.phantom.canvas import Canvas
 from imaging_pipeline.phantom.patient import draw_patient
-from imaging_pipeline.phantom.scanner import noise_field, protocols, scan, series_grid, true_mask
+from imaging_pipeline.phantom.protocols import protocols
+from imaging_pipeline.phantom.scanner import noise_field, scan, series_grid, true_mask
 from imaging_pipeline.phantom.surfaces import Surface
 from imaging_pipeline.phantom.truth import lesion_truth
 
@@ -71,9 +72,9 @@ def test_lung_and_mass_differ_as_they_should(patient, chest):
 def test_the_mask_holds_the_volume_of_the_border(patient, lesion_id):
     for visit in range(3):
         for protocol in protocols(patient, visit):
-            if patient.lesion(visit, lesion_id).plan.series_role == protocol.role:
+            if patient.lesion(visit, lesion_id).plan.series_role == protocol.region.role:
                 mask = true_mask(patient, visit, lesion_id, series_grid(patient, visit, protocol))
-                truth = lesion_truth(patient, visit, lesion_id, protocol.mineral)["quantities"]["volume"]
+                truth = lesion_truth(patient, visit, lesion_id, protocol.machine.mineral)["quantities"]["volume"]
                 assert mask.volume_ml * 1000 == pytest.approx(truth, rel=0.02)
 
 
