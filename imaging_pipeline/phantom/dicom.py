@@ -13,8 +13,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, JPEGLSLossless
 
 from imaging_pipeline.domain.geometry import Grid
+from imaging_pipeline.phantom.disease import CHEST_CT, LUMBAR_CT
 from imaging_pipeline.phantom.identifiers import identifier
-from imaging_pipeline.phantom.patient import CHEST_CT, LUMBAR_CT, Patient
+from imaging_pipeline.phantom.patient import Patient
 from imaging_pipeline.phantom.protocols import Protocol
 from imaging_pipeline.phantom.scanner import CT_IMAGE_STORAGE, FLOOR_HU
 

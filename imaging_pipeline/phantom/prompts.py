@@ -10,7 +10,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.phantom.patient import AXILLA, DATES, L4, Patient
+from imaging_pipeline.phantom.disease import AXILLA, L4
+from imaging_pipeline.phantom.patient import DATES, Patient
 from imaging_pipeline.phantom.protocols import Protocol
 from imaging_pipeline.phantom.scanner import series_grid
 from imaging_pipeline.phantom.truth import true_form

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imaging_pipeline.phantom.patient import CHEST_CT, LUMBAR_CT, Patient
+from imaging_pipeline.phantom.disease import CHEST_CT, LUMBAR_CT
+from imaging_pipeline.phantom.patient import Patient
 
 #: Mineral's CT number against 120 kVp, rounded: a mild effect in the right direction is what is meant.
 MINERAL_AT_KVP = {100: 1.12, 110: 1.05, 120: 1.0, 130: 0.96}

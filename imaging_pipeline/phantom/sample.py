@@ -14,8 +14,9 @@ import yaml
 
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.phantom.dicom import series_folder, write_slice
+from imaging_pipeline.phantom.disease import AXILLA
 from imaging_pipeline.phantom.identifiers import identifier
-from imaging_pipeline.phantom.patient import AXILLA, Patient, draw_patient
+from imaging_pipeline.phantom.patient import Patient, draw_patient
 from imaging_pipeline.phantom.prompts import lesion_entries
 from imaging_pipeline.phantom.protocols import Protocol, protocols
 from imaging_pipeline.phantom.scanner import scan_slice, series_grid, true_mask

@@ -15,9 +15,10 @@ from imaging_pipeline.domain.geometry import Grid, as_matrix, moved
 from imaging_pipeline.domain.images import Mask, Series, Technique, Volume
 from imaging_pipeline.domain.quantities import HU
 from imaging_pipeline.phantom.canvas import Canvas
+from imaging_pipeline.phantom.disease import LUMBAR_CT
 from imaging_pipeline.phantom.identifiers import identifier
 from imaging_pipeline.phantom.lesions import columns
-from imaging_pipeline.phantom.patient import LUMBAR_CT, Patient
+from imaging_pipeline.phantom.patient import Patient
 from imaging_pipeline.phantom.protocols import Protocol
 from imaging_pipeline.phantom.shapes import both
 

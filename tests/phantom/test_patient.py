@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from imaging_pipeline.phantom.patient import AXILLA, Course, draw_patient
+from imaging_pipeline.phantom.disease import AXILLA, Course
+from imaging_pipeline.phantom.patient import draw_patient
 from imaging_pipeline.phantom.truth import expected_response, true_form
 
 SEEDS = range(16)
