@@ -133,7 +133,8 @@ def _double(raw: bytes) -> float | None:
     return float(struct.unpack("<d", raw)[0]) if len(raw) == 8 else NAN
 
 
-_ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
+#: What is read of a header: the field it fills, and how its value is decoded.
+ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00020002: ("media_storage_sop_class_uid", _text),
     0x00020003: ("media_storage_sop_instance_uid", _text),
     0x00020010: ("transfer_syntax_uid", _text),
@@ -192,12 +193,12 @@ _ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
 }
 
 #: The tags that are read; the value of any other is skipped.
-TAGS = frozenset(_ATTRIBUTES)
+TAGS = frozenset(ATTRIBUTES)
 
 #: Those stored as binary numbers, whose bytes a big-endian file turns round.
-BINARY_TAGS = frozenset(tag for tag, (_, decode) in _ATTRIBUTES.items() if decode in (_short, _double))
+BINARY_TAGS = frozenset(tag for tag, (_, decode) in ATTRIBUTES.items() if decode in (_short, _double))
 
-_PLACES = {tag: (Header._fields.index(name), decode) for tag, (name, decode) in _ATTRIBUTES.items()}
+_PLACES = {tag: (Header._fields.index(name), decode) for tag, (name, decode) in ATTRIBUTES.items()}
 _NOTHING = Header()
 
 

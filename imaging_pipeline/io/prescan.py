@@ -345,7 +345,7 @@ class _Layout:
     __slots__ = ("_decoder", "_items", "_pixels", "_skeleton", "_structure", "_values")
 
     def __init__(self, walk: _Walk, pixels: tuple[int, int]) -> None:
-        structure, values, tags, end = "<132x", "<132x", [], 132
+        structure, values, tags, end = "<128x", "<128x", [], 128
         for start, stop, tag in walk.values:
             wanted = tag in TAGS
             structure += f"{start - end}s{stop - start}{'s' if tag == _TRANSFER_SYNTAX else 'x'}"
