@@ -10,10 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from imaging_pipeline.criteria.exact import MAX_DIGITS
 from imaging_pipeline.criteria.response import Ruler
-from imaging_pipeline.criteria.timeline import NOT_EVALUATED, Finding, State, Timeline, Timepoint
+from imaging_pipeline.criteria.timeline import NOT_EVALUATED, SIZES, Finding, State, Timeline, Timepoint
 from imaging_pipeline.errors import ConfigurationError
-
-_SIZES = ("longest_diameter_mm", "perpendicular_diameter_mm", "short_axis_mm", "mean_hu", "volume_mm3")
 
 _MILLIMETRES = "give sizes in millimetres, 0 or more; a lesion that is gone is {'state': 'absent'}"
 _REMEDIES = {
@@ -177,7 +175,7 @@ def _check_confirmation(earlier: Sequence[Timepoint], visit: Timepoint) -> None:
 
 def _check_finding(finding: Finding, *where: str) -> None:
     forms = {
-        "sizes": any(getattr(finding, size) is not None for size in _SIZES),
+        "sizes": any(getattr(finding, size) is not None for size in SIZES),
         "state": finding.state is not None,
         "fragments": bool(finding.fragments),
         "merged_into": bool(finding.merged_into),

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from imaging_pipeline.criteria import recist
+from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import Course, course
+from imaging_pipeline.criteria.evidence import View, designated
 from imaging_pipeline.criteria.exact import ZERO, change_pct, exactly, plain, signed_pct
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import DIAMETERS, Asked, Bounds
 from imaging_pipeline.criteria.response import History, Tally, Verdict, judge_visits
 from imaging_pipeline.criteria.timeline import Finding, Timeline
+from imaging_pipeline.domain.lesions import Kind, Lesion, Role
 
 #: Size responds at -10 % and progresses at +10 %, both against baseline: the paper knows no nadir.
 SMALLER = Decimal("0.9")
@@ -67,19 +70,19 @@ class Density:
 
 @exactly
 def judge_choi(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge by Choi: 10 % smaller or 15 % less dense is a response."""
+    """Response by Choi's criteria: 10 % smaller or 15 % less dense is a response."""
     return _judge(CHOI, timeline, params)
 
 
 @exactly
 def judge_modified(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge by the modified Choi criteria: 10 % smaller and 15 % less dense is a response."""
+    """Response by the modified Choi criteria: 10 % smaller and 15 % less dense is a response."""
     return _judge(MODIFIED, timeline, params)
 
 
 @exactly
 def judge_inverse(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge by inverse Choi density/size: 10 % smaller or more than 15 % denser is a response (denosumab in bone)."""
+    """Response of bone lesions by inverse Choi density/size: 10 % smaller or more than 15 % denser is a response."""
     return _judge(INVERSE, timeline, params)
 
 
@@ -173,3 +176,17 @@ def _regrowth(code: str | None, tally: Tally) -> tuple[str, ...]:
         grown = signed_pct(change_pct(tally.total, tally.nadir))
         return (f"review: {grown} from the smallest sum; the criterion compares with baseline only",)
     return ()
+
+
+def _soft_targets(lesion: Lesion) -> bool:
+    """RECIST's targets outside bone: a healing bone lesion grows denser, which Choi would call no response."""
+    return designated(lesion) and lesion.kind is not Kind.BONE
+
+
+def _bone_lesions(lesion: Lesion) -> bool:
+    return lesion.kind is Kind.BONE and lesion.role is not Role.NEW
+
+
+assess_choi = criterion(judge_choi, View(_soft_targets, density_must_compare=True))
+assess_modified = criterion(judge_modified, View(_soft_targets, density_must_compare=True))
+assess_inverse = criterion(judge_inverse, View(_bone_lesions, bone_diameter="longest_diameter"))

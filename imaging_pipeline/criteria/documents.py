@@ -1,252 +1,47 @@
-"""The JSON documents of `assess`, each kind a model and its answer. No files here: text and values in, values out."""
+"""Documents as text: JSON with every digit kept, one document a line, or a table with one row per lesion and visit."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Literal
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from decimal import Decimal, InvalidOperation
+from json.encoder import encode_basestring_ascii
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from imaging_pipeline.config import Model
-from imaging_pipeline.criteria import choi, irecist, mda, recist, thresholds
-from imaging_pipeline.criteria.best import BEST_FIRST, Course, Duration, Response, Summary, summarise
-from imaging_pipeline.criteria.checks import check_sizes, check_timeline, check_unique, refuse, refuse_invalid
-from imaging_pipeline.criteria.disagreement import disagreements
-from imaging_pipeline.criteria.exact import exactly
-from imaging_pipeline.criteria.params import Params, read_params
-from imaging_pipeline.criteria.recist import overall_response
-from imaging_pipeline.criteria.response import Components, Judgement, Ruler
-from imaging_pipeline.criteria.roles import Candidate, select
-from imaging_pipeline.criteria.scores import GENANT_CATEGORIES, genant, sins
-from imaging_pipeline.criteria.timeline import Day, ListedLesion, Number, Timeline, Timepoint
-from imaging_pipeline.errors import Problem
+from imaging_pipeline.criteria import recist
+from imaging_pipeline.criteria.checks import refuse, refuse_invalid
+from imaging_pipeline.criteria.exact import exactly, plain
+from imaging_pipeline.criteria.kinds import CRITERIA, DOCUMENTS, Json
+from imaging_pipeline.criteria.params import read_params
+from imaging_pipeline.criteria.timeline import SIZES
+from imaging_pipeline.errors import PipelineError
 
-Json = dict[str, Any]
 DEFAULT = recist.NAME
 
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """A criterion that judges timelines, and what it measures of a target."""
-
-    judge: Callable[[Timeline, Params], Course]
-    ruler: Ruler | None = None
-
-
-CRITERIA: Mapping[str, Criterion] = {
-    "recist-1.1": Criterion(recist.judge, recist.DIAMETERS),
-    "irecist": Criterion(irecist.judge, recist.DIAMETERS),
-    "choi": Criterion(choi.judge_choi, recist.DIAMETERS),
-    "modified-choi": Criterion(choi.judge_modified, recist.DIAMETERS),
-    "inverse-choi": Criterion(choi.judge_inverse, recist.DIAMETERS),
-    "who": Criterion(thresholds.judge_who, thresholds.PRODUCTS),
-    "volumetric": Criterion(thresholds.judge_volumetric, thresholds.VOLUMES),
-    "mda-bone": Criterion(mda.judge),
-}
-
-
-class Document(Model):
-    """What every kind of document may state."""
-
-    patient: str = Field(default="", description="Given back with the answer.")
-    params: Mapping[str, Any] = Field(default_factory=dict)
-
-    def answer(self, criteria: Sequence[str], params: Params) -> Json:
-        """The answer by the criteria named."""
-        raise NotImplementedError
-
-
-class TimelineDocument(Document):
-    """One patient's lesions and visits; the first visit is the baseline."""
-
-    kind: Literal["timeline"]
-    lesions: tuple[ListedLesion, ...] = ()
-    visits: tuple[Timepoint, ...] = Field(min_length=1)
-
-    def answer(self, criteria: Sequence[str], params: Params) -> Json:
-        """Each visit judged, and all visits together."""
-        timeline = stating_new_lesions(Timeline(self.lesions, self.visits))
-        check_timeline(timeline)
-        for name in criteria:
-            if (ruler := CRITERIA[name].ruler) is not None:
-                check_sizes(timeline, ruler)
-        courses = [CRITERIA[name].judge(timeline, params) for name in criteria]
-        answers = [_course_out(course) for course in courses]
-        return answers[0] if len(answers) == 1 else {"criteria": answers, "disagreements": disagreements(courses)}
-
-
-class StatedResponse(Model):
-    """The overall response of one visit, judged elsewhere."""
-
-    date: Day
-    overall: str
-
-
-class ResponsesDocument(Document):
-    """Overall responses in order of time, for the best overall response."""
-
-    kind: Literal["responses"]
-    reference_date: Day
-    responses: tuple[StatedResponse, ...] = ()
-
-    def answer(self, criteria: Sequence[str], params: Params) -> Json:
-        """The best overall response, the date of progression and the durations."""
-        self._check_order()
-        return _side_by_side([self._answer_by(name, params) for name in criteria])
-
-    def _answer_by(self, criterion: str, params: Params) -> Json:
-        immune = criterion == irecist.NAME
-        responses = [
-            Response(stated.date, plain_code(stated.overall, immune, f"responses.{number}.overall"))
-            for number, stated in enumerate(self.responses)
-        ]
-        summary = (irecist.summarise if immune else summarise)(responses, self.reference_date, params)
-        return {"criterion": criterion, **_summary_out(summary), "issues": _issues_out(summary.problems)}
-
-    def _check_order(self) -> None:
-        before = self.reference_date
-        for number, stated in enumerate(self.responses):
-            if stated.date < before or (number and stated.date == before):
-                refuse(
-                    f"responses.{number}.date",
-                    f"{stated.date}, not after {before}",
-                    "responses in order of time, none before the reference date, one a day",
-                    "correct the date or the order",
-                )
-            before = stated.date
-
-
-class ComponentRow(Model):
-    """The parts of one overall response. `previous_iupd` and `change` (since that iUPD) serve iRECIST."""
-
-    target: str | None = None
-    non_target: str | None = None
-    new_lesion: bool = False
-    previous_iupd: bool = False
-    change: Literal["increase", "further_increase", "none", "no_change", "decrease"] | None = None
-
-    def answer(self, number: int, immune: bool) -> Json:
-        """The row with its overall response."""
-        parts = Components(
-            component_code(self.target, immune, f"rows.{number}.target"),
-            component_code(self.non_target, immune, f"rows.{number}.non_target"),
-            self.new_lesion,
-        )
-        further = self.change in ("increase", "further_increase")
-        verdict = irecist.overall_of_row(parts, self.previous_iupd, further) if immune else overall_response(parts)
-        code = irecist.IMMUNE[verdict.code] if immune and verdict.code else verdict.code
-        return {
-            "target": self.target,
-            "non_target": self.non_target,
-            "new_lesion": self.new_lesion,
-            "overall": code,
-            "reasons": list(verdict.reasons),
-            "rule": verdict.rule,
-        }
-
-
-class ComponentsDocument(Document):
-    """Rows of a response table."""
-
-    kind: Literal["components"]
-    rows: tuple[ComponentRow, ...]
-
-    def answer(self, criteria: Sequence[str], params: Params) -> Json:  # noqa: ARG002 - one signature for all kinds
-        """The overall response of each row."""
-        return _side_by_side(
-            [
-                {
-                    "criterion": name,
-                    "rows": [row.answer(number, name == irecist.NAME) for number, row in enumerate(self.rows)],
-                }
-                for name in criteria
-            ]
-        )
-
-
-class CandidatesDocument(Document):
-    """Lesions of a baseline that wait for their role."""
-
-    kind: Literal["candidates"]
-    candidates: tuple[Candidate, ...]
-
-    def answer(self, criteria: Sequence[str], params: Params) -> Json:  # noqa: ARG002 - one signature for all kinds
-        """Which are measurable, which are targets, and their sum."""
-        check_unique("candidates", [candidate.id for candidate in self.candidates])
-        selection = select(self.candidates)
-        return {
-            "candidates": [
-                {
-                    "id": ruling.id,
-                    "measurable": ruling.measurable,
-                    "role": ruling.role,
-                    "reason": ruling.reason,
-                }
-                for ruling in selection.rulings
-            ],
-            "targets": list(selection.targets),
-            "sum_mm": selection.sum_mm,
-        }
-
-
-class SinsRow(Model):
-    """The items of one SINS; one left out widens the range."""
-
-    score: Literal["sins"]
-    location: Literal["junctional", "mobile", "semirigid", "rigid"] | None = None
-    pain: Literal["mechanical", "non-mechanical", "none"] | None = None
-    lesion: Literal["lytic", "mixed", "blastic"] | None = None
-    alignment: Literal["subluxation", "deformity", "normal"] | None = None
-    collapse: Literal[">50%", "<50%", "none, >50% body involved", "none"] | None = None
-    posterolateral: Literal["bilateral", "unilateral", "none"] | None = None
-
-    def answer(self) -> Json:
-        """Total, range, and category."""
-        result = sins(self.model_dump(exclude={"score"}, exclude_none=True))
-        return {
-            "score": "sins",
-            "total": result.total,
-            "range": [result.least, result.most],
-            "category": result.category,
-            "missing": list(result.missing),
-        }
-
-
-class GenantRow(Model):
-    """One vertebra's height loss; left out, there is no grade."""
-
-    score: Literal["genant"]
-    height_loss_percent: Annotated[Number, Field(ge=0, le=100)] | None = None
-
-    def answer(self) -> Json:
-        """Grade and category."""
-        if self.height_loss_percent is None:
-            return {"score": "genant", "grade": None, "category": None, "missing": ["height_loss_percent"]}
-        grade = genant(self.height_loss_percent)
-        return {"score": "genant", "grade": grade, "category": GENANT_CATEGORIES[grade], "missing": []}
-
-
-class ScoresDocument(Document):
-    """Scores of the spine."""
-
-    kind: Literal["scores"]
-    rows: tuple[Annotated[SinsRow | GenantRow, Field(discriminator="score")], ...]
-
-    def answer(self, criteria: Sequence[str], params: Params) -> Json:  # noqa: ARG002 - one signature for all kinds
-        """The score of each row."""
-        return {"rows": [row.answer() for row in self.rows]}
-
-
-#: Every kind of document, by its name.
-DOCUMENTS: Mapping[str, type[Document]] = {
-    "timeline": TimelineDocument,
-    "responses": ResponsesDocument,
-    "components": ComponentsDocument,
-    "candidates": CandidatesDocument,
-    "scores": ScoresDocument,
-}
+#: The columns of a table of measurements, in the order the contract names them.
+COLUMNS = (
+    "patient",
+    "visit",
+    "date",
+    "lesion",
+    "role",
+    "organ",
+    "node",
+    "longest_diameter_mm",
+    "short_axis_mm",
+    "perpendicular_diameter_mm",
+    "mean_hu",
+    "volume_mm3",
+    "state",
+    "non_target",
+    "new_lesions",
+)
+_REQUIRED = ("visit", "date")
+_YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
 
 
 @exactly
@@ -256,7 +51,7 @@ def answer(document: Any, criteria: Sequence[str] = (DEFAULT,), params: Mapping[
     Parameters
     ----------
     document
-        The parsed document; numbers best read by `exchange.loads`, which keeps every digit.
+        The parsed document; numbers best read by `loads`, which keeps every digit.
     criteria
         Criteria by name. Several give one answer each, side by side, and where they disagree.
     params
@@ -265,7 +60,7 @@ def answer(document: Any, criteria: Sequence[str] = (DEFAULT,), params: Mapping[
     Returns
     -------
     dict
-        Plain values, numbers as exact decimals; `exchange.dumps` writes them.
+        Plain values, numbers as exact decimals; `dumps` writes them.
 
     Raises
     ------
@@ -292,95 +87,188 @@ def _check_criterion(name: str) -> None:
         refuse("criterion", f"'{name}'", f"one of {', '.join(CRITERIA)}", remedy)
 
 
-def stating_new_lesions(timeline: Timeline) -> Timeline:
-    """A new lesion that is measured for the first time is there without doubt, whether stated again or not."""
-    known: set[str] = set()
-    visits = []
-    for visit in timeline.visits:
-        appeared = visit.new_targets.keys() - known
-        stated = replace(visit, new_lesions="unequivocal") if appeared and visit.new_lesions == "no" else visit
-        visits.append(stated)
-        known |= appeared
-    return Timeline(timeline.lesions, tuple(visits)) if known else timeline
-
-
-def plain_code(stated: str, immune: bool, field: str) -> str:
-    """A stated overall response in RECIST's codes.
+def loads(text: str) -> Any:
+    """A JSON document, its numbers as exact decimals.
 
     Raises
     ------
     ConfigurationError
-        For a code of another criterion.
+        When it is not JSON, or states a key twice.
     """
-    known = irecist.PLAIN if immune else {code: code for code in BEST_FIRST if code != "UPD"}
-    if stated not in known:
-        other = "it is a code of iRECIST: ask for the criterion irecist" if stated in irecist.PLAIN else "correct it"
-        remedy = "write iRECIST's codes, or ask for recist-1.1" if immune and stated in BEST_FIRST else other
-        refuse(field, "an unknown response", f"one of {', '.join(known)}", remedy)
-    return known[stated]
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=Decimal, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        where = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "it"
+        refuse("document", "no JSON", "one JSON document", f"correct the syntax at {where}")
 
 
-def component_code(stated: str | None, immune: bool, field: str) -> str | None:
-    """A stated component in RECIST's codes; nothing, "" or "NA" where baseline had no such lesion."""
-    if stated in (None, "", "NA"):
-        return None
-    if immune and stated in ("iUPD", "iCPD"):
-        return "PD"
-    return plain_code(stated, immune, field)
+def _unique(pairs: list[tuple[str, Any]]) -> Json:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        refuse(twice, "this key twice in one object", "each key once", "remove one of the two")
+    return document
 
 
-def _side_by_side(answers: list[Json]) -> Json:
-    return answers[0] if len(answers) == 1 else {"criteria": answers}
+def dumps(value: Any) -> str:
+    """Plain values as JSON on one line, decimals with all their digits (`json.dumps` would need floats)."""
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join([f"{encode_basestring_ascii(key)}: {dumps(inner)}" for key, inner in value.items()]) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join([dumps(inner) for inner in value]) + "]"
+    return json.dumps(value)
 
 
-def _course_out(course: Course) -> Json:
+def answer_lines(
+    lines: Iterable[str], criteria: Sequence[str] = (DEFAULT,), params: Mapping[str, Any] | None = None
+) -> Iterator[Json]:
+    """One answer for one document a line, in order; a bad document answers its error, the rest go on."""
+    for line in lines:
+        if line.strip():
+            yield _answer_or_error(line, criteria, params)
+
+
+def answer_table(
+    rows: Iterable[Mapping[str, str]], criteria: Sequence[str] = (DEFAULT,), params: Mapping[str, Any] | None = None
+) -> Iterator[Json]:
+    """One answer a patient of a table; one that cannot be judged answers its error, the rest go on.
+
+    Raises
+    ------
+    ConfigurationError
+        When the table itself is wrong: a column unknown, a lesion stated differently in two rows.
+    """
+    for document in from_table(rows):
+        answered = _answer_or_error(document, criteria, params)
+        yield {"patient": document["patient"], **answered}
+
+
+def _answer_or_error(document: str | Json, criteria: Sequence[str], params: Mapping[str, Any] | None) -> Json:
+    try:
+        return answer(loads(document) if isinstance(document, str) else document, criteria, params)
+    except PipelineError as error:
+        return {"error": asdict(error.problem)}
+
+
+# Tables
+
+
+def from_table(rows: Iterable[Mapping[str, str]]) -> tuple[Json, ...]:
+    """A timeline document per patient, from rows with one lesion and visit each.
+
+    Rows may come in any order: a patient's earliest visit is the baseline. A row
+    without a lesion states only the visit.
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown or missing column, a lesion or visit stated differently in two rows, or a row twice.
+    """
+    patients: dict[str, list[dict[str, str]]] = {}
+    for number, row in enumerate(rows, start=2):  # line 1 is the header
+        cells = {column: (cell or "").strip() for column, cell in row.items() if column}
+        _check_columns(cells, number)
+        patients.setdefault(cells.get("patient", ""), []).append({**cells, "line": str(number)})
+    return tuple(_timeline(patient, cells) for patient, cells in patients.items())
+
+
+def _check_columns(cells: Mapping[str, str], number: int) -> None:
+    for column in cells:
+        if column not in COLUMNS:
+            near = difflib.get_close_matches(column, COLUMNS, n=1)
+            remedy = f"did you mean '{near[0]}'?" if near else f"use {', '.join(COLUMNS)}"
+            refuse(f"column {column}", "an unknown column", "a column of the contract", remedy)
+    for column in _REQUIRED:
+        if not cells.get(column):
+            refuse(f"line {number}, {column}", "nothing", "a value in every row", "fill it in")
+
+
+def _timeline(patient: str, rows: list[dict[str, str]]) -> Json:
+    rows.sort(key=lambda row: row["date"])
+    lesions: dict[str, Json] = {}
+    visits: dict[str, Json] = {}
+    for row in rows:
+        visit = visits.setdefault(row["visit"], {"id": row["visit"], "measurements": {}, "non_targets": {}})
+        _state(visit, "date", row["date"], row)
+        _state(visit, "new_lesions", row.get("new_lesions", ""), row)
+        if row.get("lesion"):
+            _add_lesion(lesions.setdefault(row["lesion"], {"id": row["lesion"]}), row)
+            _add_finding(visit, row)
+    return {"kind": "timeline", "patient": patient, "lesions": list(lesions.values()), "visits": list(visits.values())}
+
+
+def _state(entry: Json, field: str, value: Any, row: Mapping[str, str]) -> None:
+    """Take in what a row states of a visit or lesion; every row that states it must state the same."""
+    if value == "":
+        return
+    if entry.setdefault(field, value) != value:
+        refuse(f"line {row['line']}, {field}", "another value than before", f"the same for {entry['id']}", "correct it")
+
+
+def _add_lesion(lesion: Json, row: Mapping[str, str]) -> None:
+    _state(lesion, "role", row.get("role", ""), row)
+    _state(lesion, "organ", row.get("organ", ""), row)
+    node = row.get("node", "").lower()
+    if node not in _YES:
+        refuse(f"line {row['line']}, node", "neither yes nor no", "true or false", "correct it")
+    _state(lesion, "node", _YES[node] if node else "", row)
+
+
+def _add_finding(visit: Json, row: Mapping[str, str]) -> None:
+    lesion_id = row["lesion"]
+    finding = {size: _number(row[size]) for size in SIZES if row.get(size)}
+    finding |= {"state": row["state"]} if row.get("state") else {}
+    if lesion_id in visit["measurements"] or lesion_id in visit["non_targets"]:
+        refuse(
+            f"line {row['line']}", f"{lesion_id} at {visit['id']} twice", "one row per lesion and visit", "remove one"
+        )
+    if finding:
+        visit["measurements"][lesion_id] = finding
+    if row.get("non_target"):
+        visit["non_targets"][lesion_id] = row["non_target"]
+
+
+def _number(cell: str) -> Decimal | str:
+    """A cell as a number; what is none is refused with its field when the document is read."""
+    try:
+        return Decimal(cell)
+    except InvalidOperation:
+        return cell
+
+
+def to_rows(answers: Iterable[Json]) -> Iterator[dict[str, str]]:
+    """Answers of timelines as rows of a table, one per visit and criterion; an error is a row of its own."""
+    for answered in answers:
+        patient = answered.get("patient", "")
+        if "error" in answered:
+            yield {"patient": patient, "reasons": " ".join(str(part) for part in answered["error"].values())}
+        for course in answered.get("criteria", [answered] if "visits" in answered else []):
+            for visit in course["visits"]:
+                yield {"patient": patient, "criterion": course["criterion"], **_visit_row(visit), **_best_row(course)}
+
+
+def _visit_row(visit: Json) -> dict[str, str]:
+    shown = {name: value for name, value in visit.items() if not isinstance(value, (list, dict))}
+    return {**{name: _cell(value) for name, value in shown.items()}, "reasons": "; ".join(visit["reasons"])}
+
+
+def _best_row(course: Json) -> dict[str, str]:
+    best = course["best_overall_response"]
     return {
-        "criterion": course.criterion,
-        "visits": [_judgement_out(judgement) for judgement in course.judgements],
-        **_summary_out(course.summary),
-        "issues": _issues_out(course.problems),
+        "best_unconfirmed": _cell(best["unconfirmed"]),
+        "best_confirmed": _cell(best["confirmed"]),
+        "progression_date": _cell(course["progression_date"]),
     }
 
 
-def _judgement_out(judgement: Judgement) -> Json:
-    in_mm = judgement.unit == "mm"
-    sums = {"sum_mm": judgement.sum if in_mm else None, "nadir_mm": judgement.nadir if in_mm else None}
-    if not in_mm:
-        sums |= {f"sum_{judgement.unit}": judgement.sum, f"nadir_{judgement.unit}": judgement.nadir}
-    return {
-        "id": judgement.visit,
-        "date": judgement.date.isoformat(),
-        "target": judgement.target,
-        "non_target": judgement.non_target,
-        "new_lesion": judgement.new_lesion,
-        "overall": judgement.overall,
-        **sums,
-        "change_from_baseline_pct": judgement.change_from_baseline_pct,
-        "change_from_nadir_pct": judgement.change_from_nadir_pct,
-        "reasons": list(judgement.reasons),
-        "rule": judgement.rule,
-        "thresholds": dict(judgement.thresholds),
-        "used": list(judgement.used),
-    }
-
-
-def _summary_out(summary: Summary) -> Json:
-    progression = summary.progression_date
-    return {
-        "best_overall_response": {"unconfirmed": summary.unconfirmed, "confirmed": summary.confirmed},
-        "progression_date": progression.isoformat() if progression else None,
-        "durations": {name: _duration_out(duration) for name, duration in summary.durations.items()},
-    }
-
-
-def _duration_out(duration: Duration) -> Json:
-    return {
-        "from": duration.start.isoformat(),
-        "to": duration.end.isoformat(),
-        "days": duration.days,
-        "ended": duration.ended,
-    }
-
-
-def _issues_out(problems: Sequence[Problem]) -> list[Json]:
-    return [asdict(problem) for problem in problems]
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return plain(value) if isinstance(value, Decimal) else str(value)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from imaging_pipeline.criteria import recist
+from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import (
     BEST_FIRST,
     Course,
@@ -25,6 +26,7 @@ from imaging_pipeline.criteria.best import (
     start_of,
     window_of,
 )
+from imaging_pipeline.criteria.evidence import View, designated
 from imaging_pipeline.criteria.exact import ZERO, exactly, plain
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import DIAMETERS, PD_INCREASE_MM, progression_mm
@@ -53,7 +55,7 @@ _COMPONENT = {**IMMUNE, "PD": "iUPD"}
 
 @exactly
 def judge(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge by iRECIST: progression counts once a scan four weeks later or more shows more of it."""
+    """Response by iRECIST: as RECIST 1.1, but progression counts once a later scan shows more of it."""
     plain_codes = judge_visits(timeline, DIAMETERS, recist.target_response, Confirmation(params), params)
     responses = dated_responses(timeline, plain_codes, params, progression="UPD")
     summary = summarise(responses, start_of(timeline, params), params)
@@ -292,3 +294,6 @@ def overall_of_row(parts: Components, previous_iupd: bool, further_increase: boo
     if progressing:
         return Verdict("UPD", ("not confirmed",), _SOURCE)
     return replace(recist.overall_response(parts), rule=_SOURCE)
+
+
+assess = criterion(judge, View(designated))

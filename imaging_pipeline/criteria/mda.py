@@ -6,19 +6,20 @@ signs. Signs that contradict each other are given to a reader, not averaged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import Course, course
-from imaging_pipeline.criteria.evidence import value_of
+from imaging_pipeline.criteria.evidence import Believed, View, modality_of, value_of
 from imaging_pipeline.criteria.exact import exactly
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import PR_RATIO, progression_mm
 from imaging_pipeline.criteria.response import Judgement
 from imaging_pipeline.criteria.timeline import BoneFindings, BoneLook, Timeline, Timepoint, Trend
-from imaging_pipeline.domain.case import Measurement
+from imaging_pipeline.domain.lesions import Lesion
 
 NAME = "mda-bone"
 REVIEW = "review"
@@ -84,7 +85,7 @@ _FINDINGS = tuple(dict.fromkeys(sign.finding for sign in SIGNS))
 
 @exactly
 def judge(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge bone lesions by the MD Anderson criteria: fill-in, rim, sclerosis, extent, activity."""
+    """Response of bone lesions by the MD Anderson criteria: fill-in, rim, extent; contradictions go to a reader."""
     lesions = tuple(dict.fromkeys(lesion_id for visit in timeline.visits for lesion_id in visit.bone))
     judgements = tuple(_judge_visit(visit, lesions, first=visit is timeline.baseline) for visit in timeline.visits)
     return course(NAME, timeline, judgements, params)
@@ -159,21 +160,21 @@ def _joined(codes: list[str], new_lesion: bool) -> str:
 # Findings from measurements
 
 
-def findings_of(
-    baseline: Mapping[str, Measurement], now: Mapping[str, Measurement], blastic: bool, params: Params
-) -> BoneFindings:
+def look_at(baseline: Believed, now: Believed, lesion: Lesion, params: Params) -> BoneLook:
     """What two visits' measurements say of one bone lesion; fill-in is at most partial, complete is a reader's word."""
     extent = _extent_trend(baseline, now, params)
-    return BoneFindings(
+    blastic = lesion.bone_type == "blastic"
+    findings = BoneFindings(
         lytic_fill_in=None if blastic else _fill_in(baseline, now, params),
         sclerotic_rim=_rise(baseline, now, "rim_continuity", params.mda_rim_points),
         measurable_lesion=_soft_tissue_trend(baseline, now),
         blastic=extent if blastic else None,
         lesion=None if blastic else extent,
     )
+    return BoneLook("MRI" if modality_of(now) == "MR" else "CT", findings)
 
 
-def _fill_in(baseline: Mapping[str, Measurement], now: Mapping[str, Measurement], params: Params) -> Any:
+def _fill_in(baseline: Believed, now: Believed, params: Params) -> Any:
     """Partial when the lytic share falls, or the calcified share rises, by the points required."""
     less_lytic = _rise(now, baseline, "lytic_fraction", params.mda_fill_in_points)
     more_calcium = _rise(baseline, now, "calcified_fraction", params.mda_fill_in_points)
@@ -182,14 +183,12 @@ def _fill_in(baseline: Mapping[str, Measurement], now: Mapping[str, Measurement]
     return "partial" if less_lytic or more_calcium else "none"
 
 
-def _rise(
-    before: Mapping[str, Measurement], after: Mapping[str, Measurement], quantity: str, points: Decimal
-) -> bool | None:
+def _rise(before: Believed, after: Believed, quantity: str, points: Decimal) -> bool | None:
     first, second = value_of(before, quantity), value_of(after, quantity)
     return None if first is None or second is None else second - first >= points
 
 
-def _extent_trend(baseline: Mapping[str, Measurement], now: Mapping[str, Measurement], params: Params) -> Trend | None:
+def _extent_trend(baseline: Believed, now: Believed, params: Params) -> Trend | None:
     """Growth, or halving, of the product of perpendicular diameters (Hamaoka 2004, quantitative option)."""
     before, after = _product(baseline), _product(now)
     if before is None or after is None:
@@ -199,15 +198,23 @@ def _extent_trend(baseline: Mapping[str, Measurement], now: Mapping[str, Measure
     return "regressed" if after * 2 <= before else "unchanged"
 
 
-def _product(measured: Mapping[str, Measurement]) -> Decimal | None:
+def _product(measured: Believed) -> Decimal | None:
     along, across = value_of(measured, "longest_diameter"), value_of(measured, "perpendicular_diameter")
     return None if along is None or across is None else along * across
 
 
-def _soft_tissue_trend(baseline: Mapping[str, Measurement], now: Mapping[str, Measurement]) -> Trend | None:
+def _soft_tissue_trend(baseline: Believed, now: Believed) -> Trend | None:
     before, after = value_of(baseline, "soft_tissue_diameter"), value_of(now, "soft_tissue_diameter")
     if not before or after is None:
         return None
     if after >= progression_mm(before):
         return "increased"
     return "regressed" if after <= PR_RATIO * before else "unchanged"
+
+
+def _no_target(_: Lesion) -> bool:
+    """Nothing is added up."""
+    return False
+
+
+assess = criterion(judge, View(_no_target, look=look_at))

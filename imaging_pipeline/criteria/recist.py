@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import Course, course
+from imaging_pipeline.criteria.evidence import View, designated
 from imaging_pipeline.criteria.exact import ZERO, change_pct, exactly, plain, signed_pct
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.response import (
@@ -33,7 +35,7 @@ PD_INCREASE_MM = Decimal(5)
 
 @exactly
 def judge(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge each visit by RECIST 1.1, then all visits together."""
+    """Response by RECIST 1.1: the targets' diameters added up, against baseline and nadir; non-targets; new lesions."""
     judgements = judge_visits(timeline, DIAMETERS, target_response, overall_response, params)
     return course(NAME, timeline, judgements, params, selection_problems(timeline, params))
 
@@ -228,3 +230,6 @@ def _joined(target: str | None, non_target: str | None) -> str:
     if target is None:
         return "NED" if non_target is None else non_target
     return "PR" if target == "CR" and non_target not in ("CR", None) else target
+
+
+assess = criterion(judge, View(designated))

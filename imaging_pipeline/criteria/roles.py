@@ -322,15 +322,18 @@ _KINDS: Mapping[Kind, CandidateKind] = {Kind.BONE: "bone", Kind.NODE: "node", Ki
 
 
 def decide_roles(
-    lesions: tuple[Lesion, ...], baseline: Visit, sightings: tuple[Sighting, ...], measurements: tuple[Measurement, ...]
+    lesions: tuple[Lesion, ...],
+    visits: tuple[Visit, ...],
+    sightings: tuple[Sighting, ...],
+    measurements: tuple[Measurement, ...],
 ) -> tuple[tuple[Lesion, ...], tuple[Problem, ...]]:
     """Lesions that RECIST 1.1 calls measurable at baseline become targets, at most five and two per organ.
 
     A role the reader stated is kept; a target that is not measurable is said so
     in its reason and as a problem. A lesion first seen after baseline is new.
     """
-    known = [lesion for lesion in lesions if not _is_new(lesion, sightings)]
-    candidates = {lesion.lesion_id: candidate_of(lesion, baseline, measurements) for lesion in known}
+    known = [lesion for lesion in lesions if not _is_new(lesion, visits[0].number, sightings)]
+    candidates = {lesion.lesion_id: candidate_of(lesion, visits[0], measurements) for lesion in known}
     rulings = {lesion_id: _ruled(candidate) for lesion_id, candidate in candidates.items()}
     stated = [candidates[lesion.lesion_id] for lesion in known if lesion.role is Role.TARGET]
     free = [
@@ -351,13 +354,13 @@ def decide_roles(
     return decided, contradicted
 
 
-def _is_new(lesion: Lesion, sightings: tuple[Sighting, ...]) -> bool:
+def _is_new(lesion: Lesion, baseline: int, sightings: tuple[Sighting, ...]) -> bool:
     """Seen only after baseline: not there then, or its region not scanned (4.3.5)."""
     if lesion.role is not Role.AUTO:
         return lesion.role is Role.NEW
     mine = [sighting for sighting in sightings if sighting.lesion_id == lesion.lesion_id]
-    at_baseline = {sighting.outcome for sighting in mine if sighting.visit == 0}
-    seen_later = any(sighting.visit > 0 and sighting.outcome is Outcome.MEASURED for sighting in mine)
+    at_baseline = {sighting.outcome for sighting in mine if sighting.visit == baseline}
+    seen_later = any(sighting.visit > baseline and sighting.outcome is Outcome.MEASURED for sighting in mine)
     return seen_later and at_baseline <= {Outcome.ABSENT, Outcome.NOT_IMAGED}
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from imaging_pipeline.criteria import recist
+from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import Course, course
+from imaging_pipeline.criteria.evidence import View, designated
 from imaging_pipeline.criteria.exact import ZERO, change_pct, exactly, plain, signed_pct
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import Asked, Bounds, first_that_holds
@@ -42,7 +44,7 @@ PRODUCTS = Ruler("mm2", _two_diameters, product, recist.TOO_SMALL_MM**2, _vanish
 
 @exactly
 def judge_who(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge by WHO 1979: products of two diameters, half for PR, a quarter more for PD."""
+    """Response by WHO 1979: products of two diameters added up, half is response, a quarter more progression."""
     return course(
         "who", timeline, judge_visits(timeline, PRODUCTS, who_target, recist.overall_response, params), params
     )
@@ -119,7 +121,7 @@ VOLUMES = Ruler("mm3", _volume_field, volume, TOO_SMALL_MM3, _volume_gone)
 
 @exactly
 def judge_volumetric(timeline: Timeline, params: Params = DEFAULTS) -> Course:
-    """Judge by volume: RECIST 1.1 with the cubes of its ratios, and whether each change is real."""
+    """Response by volume: RECIST 1.1 with the cubes of its ratios, and whether each change is real."""
     judgements = judge_visits(timeline, VOLUMES, volumetric_target, recist.overall_response, params)
     return course("volumetric", timeline, judgements, params)
 
@@ -151,3 +153,7 @@ def _limit_pct(longest_diameter_mm: Decimal | None) -> Decimal | None:
     if longest_diameter_mm is None or longest_diameter_mm > REAL_CHANGE_LARGEST_MM:
         return None
     return next((limit for least, limit in REAL_CHANGE_PCT if longest_diameter_mm >= least), None)
+
+
+assess_who = criterion(judge_who, View(designated))
+assess_volumetric = criterion(judge_volumetric, View(designated))

@@ -92,6 +92,8 @@ class Finding:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
 
 
+#: The fields of a finding that hold numbers.
+SIZES = ("longest_diameter_mm", "perpendicular_diameter_mm", "short_axis_mm", "mean_hu", "volume_mm3")
 NOT_EVALUATED = Finding(state=State.NOT_EVALUABLE)
 
 NonTargetState = Literal["present", "absent", "progression", "not_evaluated"]

@@ -1,0 +1,139 @@
+"""The door every criterion enters by: the pipeline's nouns in, a timeline judged, assessments out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+from imaging_pipeline.config import AssessConfig
+from imaging_pipeline.criteria.best import Course
+from imaging_pipeline.criteria.certainty import other_categories, spread_of
+from imaging_pipeline.criteria.evidence import Record, View, modality_of, timeline_of, value_of
+from imaging_pipeline.criteria.exact import change_pct, signed_pct
+from imaging_pipeline.criteria.params import Params, read_params
+from imaging_pipeline.criteria.response import Judgement
+from imaging_pipeline.criteria.timeline import Timeline
+from imaging_pipeline.domain.case import Assessment, Measurement, Reported, Sighting, Visit
+from imaging_pipeline.domain.lesions import Lesion, Role
+
+#: Growth of a non-target, by its diameter, that is comparable to progression of measurable disease (4.3.4).
+NOTABLE_GROWTH = Decimal("1.2")
+
+Judge = Callable[[Timeline, Params], Course]
+
+
+class Criterion(Protocol):
+    """What the plug-in group `imaging_pipeline.criteria` holds. The docstring's first line is the report's sentence."""
+
+    def __call__(
+        self,
+        lesions: tuple[Lesion, ...],
+        visits: tuple[Visit, ...],
+        sightings: tuple[Sighting, ...],
+        measurements: tuple[Measurement, ...],
+        config: AssessConfig,
+    ) -> tuple[Assessment, ...]:
+        """Judge every visit of one patient, the baseline included."""
+        ...
+
+
+def criterion(judge: Judge, view: View) -> Criterion:
+    """The plug-in of a criterion that judges timelines."""
+
+    def assess(
+        lesions: tuple[Lesion, ...],
+        visits: tuple[Visit, ...],
+        sightings: tuple[Sighting, ...],
+        measurements: tuple[Measurement, ...],
+        config: AssessConfig,
+    ) -> tuple[Assessment, ...]:
+        return assess_by(judge, view, Record(lesions, visits, sightings, measurements), config)
+
+    assess.__doc__ = judge.__doc__
+    return assess
+
+
+def assess_by(judge: Judge, view: View, record: Record, config: AssessConfig) -> tuple[Assessment, ...]:
+    """Judge what the pipeline found by one criterion, with what a reader should know beside each answer."""
+    params = read_params(config.params, "assess.params")
+    timeline = timeline_of(record, view, params)
+    course = judge(timeline, params)
+    spread = spread_of(record, view)
+    others = other_categories(timeline, course, spread, lambda drawn: judge(drawn, params)) if spread else ()
+    return tuple(
+        _assessment(course, judgement, visit, _caveats(record, view, visit), others[number] if others else None)
+        for number, (judgement, visit) in enumerate(zip(course.judgements, record.visits, strict=True))
+    )
+
+
+def _assessment(
+    course: Course, judgement: Judgement, visit: Visit, caveats: Iterator[str], others: Mapping[str, float] | None
+) -> Assessment:
+    in_mm = judgement.unit == "mm"
+    last = judgement is course.judgements[-1]
+    return Assessment(
+        criterion=course.criterion,
+        visit=visit.number,
+        overall=judgement.overall or "",
+        target=judgement.target or "",
+        non_target=judgement.non_target or "",
+        new_lesion=judgement.new_lesion,
+        sum_mm=judgement.sum if in_mm else None,
+        nadir_mm=judgement.nadir if in_mm else None,
+        change_from_baseline_pct=judgement.change_from_baseline_pct,
+        change_from_nadir_pct=judgement.change_from_nadir_pct,
+        measurements=judgement.used,
+        reasons=(*judgement.reasons, *caveats, *_certainty(judgement, others), *(_ending(course) if last else ())),
+        best_overall_response=(course.summary.unconfirmed or "") if last else "",
+    )
+
+
+def _certainty(judgement: Judgement, others: Mapping[str, float] | None) -> tuple[str, ...]:
+    if judgement.overall is None or others is None:
+        return ()
+    if not others:
+        return ("the intervals of the measurements leave no other category likely",)
+    shares = ", ".join(f"{code} {share:.0f} %" for code, share in others.items())
+    return (f"from the intervals of the measurements, the probability of another category: {shares}",)
+
+
+def _ending(course: Course) -> tuple[str, ...]:
+    problems = tuple(str(problem) for problem in course.problems)
+    confirmed = course.summary.confirmed
+    if confirmed == course.summary.unconfirmed:
+        return problems
+    return (f"where response must be confirmed, the best overall response is {confirmed or 'none'}", *problems)
+
+
+def _caveats(record: Record, view: View, visit: Visit) -> Iterator[str]:
+    """What the comparison with baseline has to bear: another method, another technique, a value only reported."""
+    if visit is record.visits[0]:
+        return
+    for lesion in record.lesions:
+        if lesion.role is Role.NEW:
+            continue
+        if view.is_target(lesion):
+            yield from _target_caveats(record, lesion, visit)
+        else:
+            yield from _non_target_caveats(record, lesion, visit)
+
+
+def _target_caveats(record: Record, lesion: Lesion, visit: Visit) -> Iterator[str]:
+    then, here = record.at(lesion, record.visits[0]), record.at(lesion, visit)
+    before, now = modality_of(then), modality_of(here)
+    if before and now and before != now:
+        yield f"METHOD_CHANGED: {lesion.lesion_id} by {before} at baseline, by {now} at this visit"
+    if any(measurement.comparable is False for measurement in here.values()):
+        yield f"the technique of {lesion.lesion_id} differs from baseline"
+    if any(isinstance(measurement.evidence, Reported) for measurement in here.values()):
+        yield f"{lesion.lesion_id} is known from a report only, not measured"
+
+
+def _non_target_caveats(record: Record, lesion: Lesion, visit: Visit) -> Iterator[str]:
+    """Growth is shown to a reader: whether it is unequivocal progression is not for a machine to say (4.3.4)."""
+    before = value_of(record.at(lesion, record.visits[0]), "longest_diameter")
+    now = value_of(record.at(lesion, visit), "longest_diameter")
+    if before and now is not None and now >= NOTABLE_GROWTH * before:
+        grown = signed_pct(change_pct(now, before))
+        yield f"review: non-target {lesion.lesion_id} {grown} against baseline; whether it progresses, a reader says"
