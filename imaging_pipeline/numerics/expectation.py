@@ -11,6 +11,8 @@ from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.domain.prompts import Box, Line
 from imaging_pipeline.numerics.pyramid import Floats
 
+Doubles = NDArray[np.float64]
+
 #: Second and third diameter of a lesion as a share of the longest, where the prompt does not say.
 ASPECT = 0.75
 #: How far the surface may lie from the expected one, as a share of the radius: along an axis the prompt gives
@@ -33,27 +35,27 @@ class Expectation:
     frame once the image has taught it.
     """
 
-    centre_lps: NDArray[np.float64]
-    frame: NDArray[np.float64]
-    radii_mm: NDArray[np.float64]
+    centre_lps: Doubles
+    frame: Doubles
+    radii_mm: Doubles
     given: NDArray[np.bool_]
-    shift_lps: NDArray[np.float64]
-    spread: NDArray[np.float64]
+    shift_lps: Doubles
+    spread: Doubles
 
     @classmethod
-    def of(cls, centre_lps: Floats, frame: Floats, radii_mm: Floats, given: tuple[bool, bool, bool]) -> Expectation:
+    def of(cls, centre_lps: Doubles, frame: Doubles, radii_mm: Doubles, given: tuple[bool, bool, bool]) -> Expectation:
         """As the prompt says it."""
-        radii_mm = np.maximum(radii_mm, 1.0).astype(np.float64)
-        spread = (frame.T * (radii_mm**2 / 5)) @ frame.astype(np.float64)
-        return cls(np.array(centre_lps), np.array(frame), radii_mm, np.array(given), np.zeros(3), spread)
+        radii = np.maximum(np.asarray(radii_mm, dtype=np.float64), 1.0)
+        spread = (frame.T * (radii**2 / 5)) @ frame
+        return cls(np.asarray(centre_lps), np.asarray(frame), radii, np.array(given), np.zeros(3), spread)
 
     @property
-    def extent_lps(self) -> NDArray[np.float64]:
+    def extent_lps(self) -> Doubles:
         """Corners of the surroundings that matter."""
         arms = self.frame * self.radii_mm[:, None] * REACH
         return np.vstack([self.centre_lps + arms, self.centre_lps - arms])
 
-    def radius(self, points_lps: Floats) -> NDArray[np.float64]:
+    def radius(self, points_lps: Floats) -> Doubles:
         """Distance from the centre in units of the surface's: 1 on the surface."""
         offset = points_lps - self.centre_lps - self.shift_lps
         inverse = np.linalg.inv(5 * self.spread)
@@ -116,6 +118,6 @@ def of_box(box: Box) -> Expectation:
     )
 
 
-def ball(centre_lps: Floats, radius_mm: float) -> Expectation:
+def ball(centre_lps: Doubles, radius_mm: float) -> Expectation:
     """A ball around a click; its size is a guess."""
     return Expectation.of(centre_lps, np.eye(3), np.full(3, radius_mm), given=(False, False, False))

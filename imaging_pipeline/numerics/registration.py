@@ -31,12 +31,14 @@ BONE_HU = 250.0
 HALF_LEVEL_MM = 15.0
 #: Cells of the field whose own displacement is estimated: about one vertebra.
 CELL_MM = 30.0
+#: The same around a lesion.
+LOCAL_CELL_MM = 15.0
 #: The least share of the smaller body that two scans of one region have in common.
 MIN_OVERLAP = 0.25
 #: Correlation of two scans of one patient at the landmarks; of different regions it stays below.
 MIN_AGREEMENT = 0.6
-#: Standard errors by which one level must fit better than its neighbour.
-MIN_ADVANTAGE = 4.0
+#: Standard errors by which one alignment must fit better than another to be called better.
+MIN_ADVANTAGE = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,10 @@ def refine(
         _windowed(finest(part, spacing_mm), part.unit).smoothed(SMOOTHING * config.spacing_mm) for part in (near, there)
     )
     landmarks = _landmarks(level, _surroundings(level, lesion, kind, fixed.unit))
-    matrix = _aligned(landmarks, other, np.array(start.matrix))
+    matrix = _aligned(landmarks, other, whole := np.array(start.matrix))
+    if _advantage(landmarks, other, matrix, whole, LOCAL_CELL_MM) < MIN_ADVANTAGE:
+        # Little contrast, or a neighbourhood torn apart by an arm that was raised: the whole knows better.
+        matrix = whole
     travel_mm = float(np.linalg.norm(moved(matrix, centre_lps) - start.apply(centre_lps)))
     residual_mm = _residual_mm(landmarks, other, matrix)
     if travel_mm > HALF_LEVEL_MM or residual_mm > config.max_residual_mm:
@@ -332,7 +337,7 @@ def _most_plausible(
     agreement = max(agreements.values())
     if agreement < MIN_AGREEMENT:
         raise _failed(scan, f"a correlation with the baseline of {agreement:.2f} at best", f"at least {MIN_AGREEMENT}")
-    for other in others:
+    for other in (other for other in others if _agreement(landmarks, moving, other) > 0):
         if (advantage := _advantage(landmarks, moving, best, other)) < MIN_ADVANTAGE:
             apart_mm = np.linalg.norm(moved(best, landmarks.centre_lps) - moved(other, landmarks.centre_lps))
             raise StageError(
@@ -353,21 +358,23 @@ def _agreement(landmarks: _Landmarks, moving: Level, matrix: Floats) -> float:
     return float(np.corrcoef(values[inside], landmarks.values[inside])[0, 1])
 
 
-def _advantage(landmarks: _Landmarks, moving: Level, best: Floats, other: Floats) -> float:
+def _advantage(landmarks: _Landmarks, moving: Level, best: Floats, other: Floats, cell_mm: float = CELL_MM) -> float:
     """By how many standard errors, over cells of the body, the first alignment fits better than the second."""
     pairs = [moving.sampled(moved(matrix, landmarks.points_lps)) for matrix in (best, other)]
     common = pairs[0][1] & pairs[1][1]
+    if np.count_nonzero(common) < MIN_OVERLAP * common.size:
+        return 0.0
     residuals = [np.abs(values - landmarks.values)[common] for values, _ in pairs]
     scale = 1.4826 * np.median(residuals[0]) + 1.0
     losses = [residual**2 / (residual**2 + (2.0 * scale) ** 2) for residual in residuals]
-    cells = _cells(landmarks.points_lps[common])
+    cells = _cells(landmarks.points_lps[common], cell_mm)
     gains = np.bincount(cells, losses[1] - losses[0]) / np.bincount(cells)
     return float(gains.mean() / (gains.std(ddof=1) / np.sqrt(gains.size) + 1e-9))
 
 
-def _cells(points_lps: Floats) -> NDArray[np.intp]:
+def _cells(points_lps: Floats, cell_mm: float = CELL_MM) -> NDArray[np.intp]:
     """The number of the cell each point lies in."""
-    _, cells = np.unique(np.floor(points_lps / CELL_MM).astype(int), axis=0, return_inverse=True)
+    _, cells = np.unique(np.floor(points_lps / cell_mm).astype(int), axis=0, return_inverse=True)
     return np.asarray(cells).ravel()
 
 
