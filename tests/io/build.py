@@ -37,6 +37,7 @@ def ct_slice(number: int, hu: np.ndarray) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = UID(f"{SERIES_UID}.{number + 1}")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     slice_ = FileDataset("", {}, file_meta=meta, preamble=bytes(128), is_implicit_VR=None, is_little_endian=None)
+    slice_.SpecificCharacterSet = "ISO_IR 192"
     slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     slice_.SOPClassUID = meta.MediaStorageSOPClassUID
     slice_.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
