@@ -85,13 +85,20 @@ def start_of(timeline: Timeline, params: Params) -> datetime.date:
 def dated_responses(
     timeline: Timeline, judgements: Sequence[Judgement], params: Params, progression: str = "PD"
 ) -> tuple[Response, ...]:
-    """The responses after baseline; a new lesion confirmed later is progression where it first appeared (4.3.5)."""
+    """The responses after baseline; a new lesion confirmed later is progression where it first appeared (4.3.5).
+
+    What a reader has yet to decide counts as not evaluated.
+    """
     confirmed = {visit for later in timeline.visits for visit in later.confirms_new_from}
     backdated = confirmed if params.equivocal_backdate else frozenset[str]()
     return tuple(
-        Response(judgement.date, progression if judgement.visit in backdated else judgement.overall or "NE")
+        Response(judgement.date, progression if judgement.visit in backdated else _decided(judgement.overall))
         for judgement in judgements[1:]
     )
+
+
+def _decided(overall: str | None) -> str:
+    return overall if overall in BEST_FIRST else "NE"
 
 
 def summarise(responses: Sequence[Response], start: datetime.date, params: Params) -> Summary:
