@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import Header
 
 #: The first of these that is stated counts.
@@ -26,17 +27,17 @@ def date_of(header: Header, subject: str, precedence: Sequence[str] = PRECEDENCE
     stated = {name: value for name in precedence if (value := getattr(header, name))}
     days = {name: _day(value) for name, value in stated.items()}
     if not days:
-        return "", (_problem("E-DATE", subject, "no date"),)
+        return "", (finding("E-DATE", subject, "no date"),)
     name, day = next(iter(days.items()))
     birth = _day(header.patient_birth_date)
     if day is None:
-        return "", (_problem("E-DATE", subject, f"no calendar day in {name}"),)
+        return "", (finding("E-DATE", subject, f"no calendar day in {name}"),)
     if day > datetime.now(UTC).date() + SAME_DAY:
-        return "", (_problem("E-DATE", subject, f"a day in the future in {name}"),)
+        return "", (finding("E-DATE", subject, f"a day in the future in {name}"),)
     if birth is not None and day < birth:
-        return "", (_problem("E-DATE", subject, f"a day before the patient's birth in {name}"),)
+        return "", (finding("E-DATE", subject, f"a day before the patient's birth in {name}"),)
     odd = [other for other, value in days.items() if value is None or abs(value - day) > SAME_DAY]
-    problems = (_problem("W-DATE", subject, f"{name} and another day in {', '.join(odd)}"),) if odd else ()
+    problems = (finding("W-DATE", subject, f"{name} and another day in {', '.join(odd)}"),) if odd else ()
     return day.isoformat(), problems
 
 
@@ -46,8 +47,3 @@ def _day(text: str) -> date | None:
         return date(*map(int, parts.groups())) if parts else None
     except ValueError:
         return None
-
-
-def _problem(code: str, subject: str, found: str) -> Problem:
-    remedy = "correct the dates at their source" if code == "E-DATE" else "nothing to do if the first is right"
-    return Problem(code, subject, found, "one day, stated alike", remedy)

@@ -12,8 +12,8 @@ from typing import Any
 from imaging_pipeline.config import Config
 from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
-from imaging_pipeline.io.dicom import File, SeriesRecord
-from imaging_pipeline.io.header import Header
+from imaging_pipeline.io.dicom import SeriesRecord
+from imaging_pipeline.io.header import File, Header
 from imaging_pipeline.io.patients import PatientRecord, patients_of
 from imaging_pipeline.io.prescan import Scanner, is_uid
 
@@ -32,16 +32,17 @@ class Index:
 def index(root: Path, config: Config) -> Index:
     """Find out what a folder tree holds, from headers alone; no pixel is decoded."""
     scanner = Scanner()
-    files, rejected = [], []
+    files: list[File] = []
+    strays: list[File] = []
+    rejected: list[Problem] = []
     for path, name, refusal in _regular_files(root):
         header = Header(fault=refusal) if refusal else scanner.scan(path, name)
         if header.media_storage_sop_class_uid == _DICOMDIR:
             continue  # the walk is the authority
         if header.fault is not None:
             rejected.append(header.fault)
-        if is_uid(header.series_instance_uid):
-            files.append(File(Path(path), name, header))
-    patients = patients_of(files, config)
+        (files if is_uid(header.series_instance_uid) else strays).append(File(Path(path), name, header))
+    patients = patients_of(files, strays, config)
     return Index(patients, tuple(rejected), tuple(problem for patient in patients for problem in patient.problems))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.errors import Problem, Severity
+from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import Header
 
 #: Direction cosines come with six decimals; a thousandth turns a 500 mm plane by half a pixel.
@@ -40,30 +41,6 @@ PIXEL_SPACING_MM = (0.01, 10.0)
 THICKNESS_FRACTION = 0.05
 OVERLAP = 2.0
 
-_AGAIN = "export the series again from its source"
-_OTHER = "use another reconstruction of the scan"
-_WORDS = {
-    "E-GEOM-ORIENT": ("two perpendicular unit vectors in every slice", _AGAIN),
-    "E-GEOM-POS": ("a position in every slice", _AGAIN),
-    "E-GEOM-SPACING": (f"one pixel spacing, {PIXEL_SPACING_MM[0]:g} to {PIXEL_SPACING_MM[1]:g} mm", _AGAIN),
-    "E-GEOM-SINGLE": ("a slice thickness, where a slice stands alone", _AGAIN),
-    "E-GEOM-GAP": ("slices without a gap", "transfer the missing slices"),
-    "E-GEOM-UNEVEN": (f"slices within {UNEVEN_FRACTION:.0%} of an even spacing", _OTHER),
-    "E-GEOM-SHIFT": (f"slices within {IN_PLANE_DRIFT_MM:g} mm of a straight line", _OTHER),
-    "E-GEOM-TILT": (f"a gantry tilt up to {MAX_TILT_DEGREES:g} degrees", _OTHER),
-    "W-GEOM-TILT": ("slices stacked along their normal", "nothing to do: the volume is straightened by interpolation"),
-    "W-GEOM-UNEVEN": ("an even spacing", "nothing to do: slices are interpolated from their true positions"),
-    "W-GEOM-THICKNESS": ("what the positions say", "nothing to do: the positions are used"),
-    "N-GEOM-OVERLAP": ("slices side by side", "nothing to do: overlapping reconstructions are usual"),
-    "W-GEOM-FEW": ("three slices or more, which show whether one is missing", "check that the series is whole"),
-    "W-GEOM-SINGLE": ("several slices", "take no volume from it: its thickness is what the scanner states"),
-}
-
-
-def problem(code: str, subject: str, found: str) -> Problem:
-    """A problem of geometry."""
-    return Problem(code, subject, found, *_WORDS[code])
-
 
 @dataclass(frozen=True)
 class Stack:
@@ -85,13 +62,13 @@ class Stack:
 def plane_problem(header: Header, subject: str) -> Problem | None:
     """Why a slice has no place of its own, if it has none."""
     if not _perpendicular(header.image_orientation_patient):
-        return problem("E-GEOM-ORIENT", subject, "no usable ImageOrientationPatient")
+        return finding("E-GEOM-ORIENT", subject, "no usable ImageOrientationPatient")
     position = header.image_position_patient
     if len(position) != 3 or not all(map(isfinite, position)):
-        return problem("E-GEOM-POS", subject, "no usable ImagePositionPatient")
+        return finding("E-GEOM-POS", subject, "no usable ImagePositionPatient")
     low, high = PIXEL_SPACING_MM
     if len(header.pixel_spacing) != 2 or not all(low <= length <= high for length in header.pixel_spacing):
-        return problem("E-GEOM-SPACING", subject, "no usable PixelSpacing")
+        return finding("E-GEOM-SPACING", subject, "no usable PixelSpacing")
     return None
 
 
@@ -157,14 +134,14 @@ def _problems(
 ) -> list[Problem]:
     first = headers[0]
     if any(header.pixel_spacing != first.pixel_spacing for header in headers):
-        return [problem("E-GEOM-SPACING", subject, "several pixel spacings")]
+        return [finding("E-GEOM-SPACING", subject, "several pixel spacings")]
     if len(headers) == 1:
         low, high = PIXEL_SPACING_MM
         code = "W-GEOM-SINGLE" if low <= step[0] <= 5 * high else "E-GEOM-SINGLE"
-        return [problem(code, subject, "a single slice")]
+        return [finding(code, subject, "a single slice")]
     found = [*_uneven(distances[:, 0], subject), *_crooked(distances, step, subject)]
     if len(headers) == 2:
-        found.append(problem("W-GEOM-FEW", subject, "two slices"))
+        found.append(finding("W-GEOM-FEW", subject, "two slices"))
     return found + _thickness(first, float(step[0]), subject)
 
 
@@ -175,13 +152,13 @@ def _uneven(heights: NDArray[np.float64], subject: str) -> list[Problem]:
         wide = np.flatnonzero(gaps > GAP_FRACTION * usual)
         where = ", ".join(f"{heights[number]:.2f}" for number in wide[:5])
         found = f"{len(wide)} gaps of up to {gaps.max():.3f} mm after {where} mm, where others are {usual:.3f} mm apart"
-        return [problem("E-GEOM-GAP", subject, found)]
+        return [finding("E-GEOM-GAP", subject, found)]
     even = np.linspace(heights[0], heights[-1], len(heights))
     error = max(float(np.abs(gaps - usual).max()), float(np.abs(heights - even).max()))
     if error <= max(EVEN_MM, EVEN_FRACTION * usual):
         return []
     code = "W-GEOM-UNEVEN" if np.abs(gaps - usual).max() <= UNEVEN_FRACTION * usual else "E-GEOM-UNEVEN"
-    return [problem(code, subject, f"slices {gaps.min():.3f} to {gaps.max():.3f} mm apart")]
+    return [finding(code, subject, f"slices {gaps.min():.3f} to {gaps.max():.3f} mm apart")]
 
 
 def _crooked(distances: NDArray[np.float64], step: NDArray[np.float64], subject: str) -> list[Problem]:
@@ -189,24 +166,24 @@ def _crooked(distances: NDArray[np.float64], step: NDArray[np.float64], subject:
     slope = np.linalg.lstsq(np.column_stack([heights, np.ones_like(heights)]), drift, rcond=None)[0]
     off_line = drift - (np.outer(heights, slope[0]) + slope[1])
     if np.abs(off_line).max() > IN_PLANE_DRIFT_MM:
-        return [problem("E-GEOM-SHIFT", subject, f"slices up to {np.abs(off_line).max():.2f} mm beside the others")]
+        return [finding("E-GEOM-SHIFT", subject, f"slices up to {np.abs(off_line).max():.2f} mm beside the others")]
     angle = float(np.degrees(np.arctan2(np.linalg.norm(step[1:]), step[0])))
     if angle <= TILT_DEGREES:
         return []
     code = "W-GEOM-TILT" if angle <= MAX_TILT_DEGREES else "E-GEOM-TILT"
-    return [problem(code, subject, f"slices stacked {angle:.2f} degrees off their normal")]
+    return [finding(code, subject, f"slices stacked {angle:.2f} degrees off their normal")]
 
 
 def _thickness(header: Header, step_mm: float, subject: str) -> list[Problem]:
     stated = header.spacing_between_slices
     # Some scanners give the spacing a sign for the direction of travel.
     if stated is not None and not abs(abs(stated) - step_mm) <= THICKNESS_FRACTION * step_mm:
-        return [problem("W-GEOM-THICKNESS", subject, f"SpacingBetweenSlices {stated:g} mm, positions {step_mm:.3f} mm")]
+        return [finding("W-GEOM-THICKNESS", subject, f"SpacingBetweenSlices {stated:g} mm, positions {step_mm:.3f} mm")]
     thickness = header.slice_thickness
     if thickness is None or stated is not None or abs(thickness - step_mm) <= THICKNESS_FRACTION * step_mm:
         return []
     code = "N-GEOM-OVERLAP" if step_mm < thickness <= (OVERLAP + THICKNESS_FRACTION) * step_mm else "W-GEOM-THICKNESS"
-    return [problem(code, subject, f"SliceThickness {thickness:g} mm, positions {step_mm:.3f} mm apart")]
+    return [finding(code, subject, f"SliceThickness {thickness:g} mm, positions {step_mm:.3f} mm apart")]
 
 
 def _shifts(distances: NDArray[np.float64], pixel_spacing: tuple[float, ...]) -> NDArray[np.float64]:

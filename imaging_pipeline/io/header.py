@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from imaging_pipeline.errors import Problem
@@ -81,6 +82,19 @@ class Header(NamedTuple):
     rescale_slope: float | None = None
     rescale_type: str = ""
     lossy_image_compression: str = ""
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether the image only shows where slices lie."""
+        return "LOCALIZER" in self.image_type
+
+
+class File(NamedTuple):
+    """One file of a scan folder: where it is, what messages call it, what its header says."""
+
+    path: Path
+    name: str
+    header: Header
 
 
 # A series repeats most of its values in every slice: each is decoded once.

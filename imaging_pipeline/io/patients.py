@@ -12,8 +12,9 @@ from itertools import groupby
 
 from imaging_pipeline.config import Config
 from imaging_pipeline.errors import Problem
-from imaging_pipeline.io.dicom import File, SeriesRecord, records_of
-from imaging_pipeline.io.header import Header
+from imaging_pipeline.io.dicom import SeriesRecord, records_of
+from imaging_pipeline.io.findings import finding
+from imaging_pipeline.io.header import File, Header
 
 #: Cyrillic and Greek letters, and digits, that are read as these Latin ones.
 _LOOKALIKES = str.maketrans("оаеѕрсухіјοανρτκ0158", "oaespcyxijoavptkoisb")
@@ -44,8 +45,14 @@ class PatientRecord:
         return tuple(record for visit in self.visits for record in visit.series)
 
 
-def patients_of(files: Sequence[File], config: Config) -> tuple[PatientRecord, ...]:
-    """The patients among files that name a series, in the order of their pseudonyms."""
+def patients_of(files: Sequence[File], strays: Sequence[File], config: Config) -> tuple[PatientRecord, ...]:
+    """The patients among files that name a series, in the order of their pseudonyms.
+
+    Parameters
+    ----------
+    strays
+        Refused files that name none.
+    """
     identity_of = _identities(files)
     persons: dict[str, list[Header]] = defaultdict(list)
     records: dict[str, list[SeriesRecord]] = defaultdict(list)
@@ -53,8 +60,8 @@ def patients_of(files: Sequence[File], config: Config) -> tuple[PatientRecord, .
         headers = [file.header for file in members if file.header.fault is None] or [members[0].header]
         uid = headers[0].series_instance_uid
         identities = list(dict.fromkeys(map(identity_of, headers)))
-        mix = (_mixed(uid, "several PatientIDs in one series"),) if len(identities) > 1 else ()
-        found = records_of(members, config.series_roles)
+        mix = (finding("E-PAT-MIX", uid, "several PatientIDs in one series"),) if len(identities) > 1 else ()
+        found = records_of(members, strays, config.series_roles)
         records[identities[0]] += [replace(record, problems=record.problems + mix) for record in found]
         persons[identities[0]] += headers
     near = _near(records)
@@ -91,9 +98,9 @@ def _patient(
 ) -> PatientRecord:
     case = hmac.digest(config.pseudonym_key.encode(), identity.encode("utf-8", "surrogatepass"), "sha256").hex()[:12]
     if disagreement:
-        mix = _mixed(case, f"one PatientID with several {' and '.join(disagreement)}")
+        mix = finding("E-PAT-MIX", case, f"one PatientID with several {' and '.join(disagreement)}")
         records = [replace(record, problems=(*record.problems, mix)) for record in records]
-    problems = (_nearly(case),) if near else ()
+    problems = (finding("E-PAT-NEAR", case, "a PatientID that reads like another's"),) if near else ()
     return PatientRecord(case, identity, _visits(records, config.visits.window_days), problems)
 
 
@@ -145,12 +152,3 @@ def _near(identities: Iterable[str]) -> dict[str, int]:
     for identity in identities:
         counts[_skeleton(identity)] += 1
     return counts
-
-
-def _mixed(subject: str, found: str) -> Problem:
-    return Problem("E-PAT-MIX", subject, found, "one person", "separate the patients, or correct the identity")
-
-
-def _nearly(case: str) -> Problem:
-    found = "a PatientID that reads like another's"
-    return Problem("E-PAT-NEAR", case, found, "one spelling for one patient", "correct it if both are one; not merged")

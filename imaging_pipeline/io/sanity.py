@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from imaging_pipeline.domain.images import Volume
 from imaging_pipeline.domain.quantities import HU, ONE
 from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.findings import finding
 
 #: Another offset or slope moves all of a slice's densities by hundreds; anatomy never moves the low, the middle and
 #: the high ones together.
@@ -45,13 +46,8 @@ def _jump(sample: NDArray[Any], subject: str) -> Problem | None:
     if together.size == 0 or together.max() <= JUMP_HU:
         return None
     where = int(np.argmax(together))
-    return Problem(
-        "W-HU-JUMP",
-        subject,
-        f"all densities {together[where]:.0f} HU apart or more in slices {where} and {where + 1}",
-        f"neighbours within {JUMP_HU:.0f} HU",
-        "look at these slices before using densities",
-    )
+    found = f"all densities {together[where]:.0f} HU apart or more in slices {where} and {where + 1}"
+    return finding("W-HU-JUMP", subject, found)
 
 
 def _air(sample: NDArray[Any], subject: str) -> Problem | None:
@@ -63,7 +59,7 @@ def _air(sample: NDArray[Any], subject: str) -> Problem | None:
         found = "neither air nor fat"
     else:
         return None
-    return Problem("W-HU-OFFSET", subject, found, "air at -1000 HU", "check the rescale before using densities")
+    return finding("W-HU-OFFSET", subject, found)
 
 
 def unit_of(array: NDArray[Any], subject: str) -> tuple[str, tuple[Problem, ...]]:
@@ -74,5 +70,4 @@ def unit_of(array: NDArray[Any], subject: str) -> tuple[str, tuple[Problem, ...]
     low = float(array.min())
     if not -4096 <= low < -150:
         return ONE, ()
-    problem = Problem("W-UNIT-ASSUMED", subject, f"no unit, values from {low:.0f}", "a stated unit", "taken as HU")
-    return HU, (problem,)
+    return HU, (finding("W-UNIT-ASSUMED", subject, f"no unit; taken as HU, as values go down to {low:.0f}"),)

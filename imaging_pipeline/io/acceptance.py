@@ -1,0 +1,123 @@
+"""What a series is refused for or used with caution, apart from where its slices lie.
+
+Source: DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (rescale), C.8.2.1.1.1 (localizers).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imaging_pipeline import plugins
+from imaging_pipeline.errors import Problem
+from imaging_pipeline.io import geometry
+from imaging_pipeline.io.findings import finding
+from imaging_pipeline.io.header import File, Header
+
+#: A stack of one technique has one value of each.
+_TECHNIQUE = ("kvp", "convolution_kernel", "contrast_bolus_agent", "slice_thickness", "echo_time")
+
+
+def gathered(problems: Iterable[Problem], subject: str) -> list[Problem]:
+    """Problems of single files, one for each code."""
+    by_code: dict[str, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        by_code[problem.code].append(problem)
+    return [
+        replace(alike[0], subject=subject, found=f"{alike[0].found}, in {len(alike)} files")
+        for alike in by_code.values()
+    ]
+
+
+def refusals(files: Sequence[File], uid: str) -> list[Problem]:
+    """Why no number is taken from a series, each reason once."""
+    for check in (_modality, geometry.plane_problem, _format, _rescale):
+        found = [problem for file in files if (problem := check(file.header, uid)) is not None]
+        if found:
+            return gathered(found, uid)
+    return []
+
+
+def _modality(header: Header, uid: str) -> Problem | None:
+    if header.modality in plugins.names("loaders"):
+        return None
+    return finding("E-UNSUPPORTED", uid, f"modality {header.modality if header.modality.isalnum() else '?'}")
+
+
+def _format(header: Header, uid: str) -> Problem | None:
+    stored = header.bits_stored or 0
+    sound = (
+        header.bits_allocated == 16
+        and 1 <= stored <= 16
+        and header.high_bit == stored - 1
+        and header.pixel_representation in (0, 1)
+        and header.samples_per_pixel == 1
+        and header.photometric_interpretation == "MONOCHROME2"
+    )
+    return None if sound else finding("E-PIX-FORMAT", uid, f"another format, {stored} bits stored")
+
+
+def _rescale(header: Header, uid: str) -> Problem | None:
+    slope, intercept = header.rescale_slope, header.rescale_intercept
+    if slope is None and intercept is None and header.modality != "CT":
+        return None
+    if slope is not None and intercept is not None and isfinite(slope) and isfinite(intercept) and slope > 0:
+        return None
+    return finding("E-HU-RESCALE" if header.modality == "CT" else "E-PIX-RESCALE", uid, "no usable rescale")
+
+
+def doubts(header: Header, uid: str) -> list[Problem]:
+    """What sort of image asks for caution."""
+    kinds = (
+        ("W-GEOM-LOCALIZER", header.is_localizer, "a localizer"),
+        ("W-GEOM-MOSAIC", "MOSAIC" in header.image_type, "slices tiled into one image"),
+        ("W-PIX-LOSSY", header.lossy_image_compression == "01", "lossy compression"),
+    )
+    return [finding(code, uid, found) for code, is_so, found in kinds if is_so]
+
+
+def mixed(files: Sequence[File], uid: str) -> list[Problem]:
+    """What changes within a stack though it should not."""
+    several = [name for name in _TECHNIQUE if len({getattr(file.header, name) for file in files}) > 1]
+    return [finding("W-SERIES-MIXED", uid, f"several values of {', '.join(several)}")] if several else []
+
+
+def lost(files: Sequence[File], damaged: Sequence[File], strays: Sequence[File], uid: str) -> list[Problem]:
+    """Slices that a stack lost to damaged files, or may have lost to refused files beside its own.
+
+    A gap within the stack shows itself; a slice lost at its end leaves only the file.
+    """
+    instances = {file.header.sop_instance_uid for file in files}
+    places = np.array([file.header.image_position_patient for file in files])
+    missing = [
+        file
+        for file in damaged
+        if file.header.sop_instance_uid not in instances and not _is_at(places, file.header.image_position_patient)
+    ]
+    found = []
+    if missing:
+        text = f"{len(missing)} slices in damaged files, the first {missing[0].name}"
+        found.append(finding("E-GEOM-GAP", uid, text))
+    beside = {(file.path.parent, file.path.suffix) for file in files} if strays else set()
+    suspects = [
+        file
+        for file in strays
+        if (file.path.parent, file.path.suffix) in beside and _instance(file.header) not in instances
+    ]
+    if suspects:
+        text = f"{len(suspects)} refused files beside it that may be slices of it, the first {suspects[0].name}"
+        found.append(finding("W-GEOM-LOST", uid, text))
+    return found
+
+
+def _instance(header: Header) -> str:
+    return header.sop_instance_uid or header.media_storage_sop_instance_uid
+
+
+def _is_at(places: NDArray[np.float64], position: tuple[float, ...]) -> bool:
+    return len(position) == 3 and bool(np.linalg.norm(places - position, axis=1).min() <= geometry.SAME_POSITION_MM)
