@@ -18,7 +18,7 @@ from imaging_pipeline.errors import SpaceError, StageError
 from imaging_pipeline.numerics.calcification import calcifications
 from imaging_pipeline.numerics.comparability import compared
 from imaging_pipeline.numerics.intensity import densities
-from imaging_pipeline.numerics.size import flags_of, sizes
+from imaging_pipeline.numerics.size import cautions_of, sizes
 from imaging_pipeline.numerics.uncertainty import Estimate
 
 __all__ = ["compared", "measure"]
@@ -59,7 +59,7 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
     if volume.unit == HU:
         found |= densities(region.array, region.marked, region.grid)
         found |= calcifications(region.array, region.marked, region.grid, config)
-    flags = flags_of(region.marked, region.truncated)
+    flags = cautions_of(region.marked, region.truncated)
     return tuple(
         _measurement(CATALOGUE[name].name, estimate.flagged(*flags), volume, mask, lesion, visit)
         for name, estimate in found.items()
