@@ -146,21 +146,24 @@ def _tally(
     missing: list[str] = []
     remaining: list[str] = []
     for lesion in targets:
-        finding = visit.measurements.get(lesion.id, NOT_EVALUATED)
-        size, evaluated = size_of(lesion, _representative(finding, visit), ruler)
-        # A merged lesion is part of its partner: it adds nothing, and is evaluated and gone as the partner is.
-        sizes[lesion.id] = ZERO if finding.merged_into else size
+        holder, finding = _holder(lesion, visit, targets)
+        size, evaluated = size_of(holder, finding, ruler)
+        # A merged lesion is part of its holder: it adds nothing, and is evaluated and gone as the holder is.
+        sizes[lesion.id] = size if holder is lesion else ZERO
         if not evaluated:
             missing.append(lesion.id)
-        if not ruler.gone(lesion, finding, size):
+        if not ruler.gone(holder, finding, size):
             remaining.append(lesion.id)
     return Tally(visit, targets, sizes, tuple(missing), tuple(remaining), sum(sizes.values(), ZERO), baseline, nadir)
 
 
-def _representative(finding: Finding, visit: Timepoint) -> Finding:
+def _holder(lesion: ListedLesion, visit: Timepoint, targets: tuple[ListedLesion, ...]) -> tuple[ListedLesion, Finding]:
+    """The lesion that a merged one is measured with now, or itself, with what was found of it."""
+    finding = visit.measurements.get(lesion.id, NOT_EVALUATED)
     while finding.merged_into:
-        finding = visit.measurements.get(finding.merged_into, NOT_EVALUATED)
-    return finding
+        lesion = next(target for target in targets if target.id == finding.merged_into)
+        finding = visit.measurements.get(lesion.id, NOT_EVALUATED)
+    return lesion, finding
 
 
 def size_of(lesion: ListedLesion, finding: Finding, ruler: Ruler) -> tuple[Decimal, bool]:
