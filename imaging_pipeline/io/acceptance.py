@@ -5,6 +5,7 @@ Source: DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (rescale), C.8.2.1.1.1 (localizers)
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -36,17 +37,14 @@ def gathered(problems: Iterable[Problem], subject: str) -> list[Problem]:
 
 def refusals(files: Sequence[File], uid: str) -> list[Problem]:
     """Why no number is taken from a series, each reason once."""
-    for check in (_modality, geometry.plane_problem, _format, _rescale):
+    unknown = {file.header.modality for file in files} - set(plugins.names("loaders"))
+    if unknown:
+        return [finding("E-UNSUPPORTED", uid, f"modality {', '.join(filter(str.isalnum, sorted(unknown))) or '?'}")]
+    for check in (geometry.plane_problem, _format, _rescale):
         found = [problem for file in files if (problem := check(file.header, uid)) is not None]
         if found:
             return gathered(found, uid)
     return []
-
-
-def _modality(header: Header, uid: str) -> Problem | None:
-    if header.modality in plugins.names("loaders"):
-        return None
-    return finding("E-UNSUPPORTED", uid, f"modality {header.modality if header.modality.isalnum() else '?'}")
 
 
 def _format(header: Header, uid: str) -> Problem | None:
@@ -103,16 +101,16 @@ def lost(files: Sequence[File], damaged: Sequence[File], strays: Sequence[File],
     if missing:
         text = f"{len(missing)} slices in damaged files, the first {missing[0].name}"
         found.append(finding("E-GEOM-GAP", uid, text))
-    beside = {(file.path.parent, file.path.suffix) for file in files} if strays else set()
-    suspects = [
-        file
-        for file in strays
-        if (file.path.parent, file.path.suffix) in beside and _instance(file.header) not in instances
-    ]
+    beside = {_sort_of_file(file) for file in files} if strays else set()
+    suspects = [file for file in strays if _sort_of_file(file) in beside and _instance(file.header) not in instances]
     if suspects:
         text = f"{len(suspects)} refused files beside it that may be slices of it, the first {suspects[0].name}"
         found.append(finding("W-GEOM-LOST", uid, text))
     return found
+
+
+def _sort_of_file(file: File) -> tuple[str, str]:
+    return os.path.dirname(file.path), os.path.splitext(file.path)[1]  # noqa: PTH120, PTH122 - quick, for thousands
 
 
 def _instance(header: Header) -> str:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from math import isfinite
-from pathlib import Path
 
 import pydicom
 
@@ -48,7 +47,7 @@ class SeriesRecord:
     """A series, the files it lies in (in the order of its instances), and what is to be said of it."""
 
     series: Series
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -97,9 +96,10 @@ class _RefusalError(Exception):
 
 def _stacks(files: list[File], uid: str) -> tuple[list[list[File]], list[Problem]]:
     """The stacks in a series, and what is to be said of all of them."""
-    if sorting.conflicting(files):
+    single = sorting.without_copies(files)
+    if single is None:
         raise _RefusalError(finding("E-UID-CONFLICT", uid, "an instance UID with two contents"))
-    single = _frames(sorting.without_copies(files), uid)
+    single = _frames(single, uid)
     refusals = acceptance.refusals(single, uid)
     if refusals:
         raise _RefusalError(*refusals)

@@ -15,7 +15,7 @@ from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.dicom import SeriesRecord
 from imaging_pipeline.io.header import File, Header
 from imaging_pipeline.io.patients import PatientRecord, patients_of
-from imaging_pipeline.io.prescan import Scanner, is_uid
+from imaging_pipeline.io.prescan import Scanner
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
@@ -41,7 +41,7 @@ def index(root: Path, config: Config) -> Index:
             continue  # the walk is the authority
         if header.fault is not None:
             rejected.append(header.fault)
-        (files if is_uid(header.series_instance_uid) else strays).append(File(Path(path), name, header))
+        (files if header.series_instance_uid else strays).append(File(path, name, header))
     patients = patients_of(files, strays, config)
     return Index(patients, tuple(rejected), tuple(problem for patient in patients for problem in patient.problems))
 
@@ -55,8 +55,8 @@ def with_digests(record: SeriesRecord) -> SeriesRecord:
     return replace(record, series=replace(record.series, instances=instances))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as stream:
         return file_digest(stream, "sha256").hexdigest()
 
 

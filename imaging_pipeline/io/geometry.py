@@ -162,9 +162,8 @@ def _uneven(heights: NDArray[np.float64], subject: str) -> list[Problem]:
 
 
 def _crooked(distances: NDArray[np.float64], step: NDArray[np.float64], subject: str) -> list[Problem]:
-    heights, drift = distances[:, 0] - distances[0, 0], distances[:, 1:] - distances[0, 1:]
-    slope = np.linalg.lstsq(np.column_stack([heights, np.ones_like(heights)]), drift, rcond=None)[0]
-    off_line = drift - (np.outer(heights, slope[0]) + slope[1])
+    heights, drift = distances[:, 0] - distances[:, 0].mean(), distances[:, 1:] - distances[:, 1:].mean(axis=0)
+    off_line = drift - np.outer(heights, heights @ drift / (heights @ heights))
     if np.abs(off_line).max() > IN_PLANE_DRIFT_MM:
         return [finding("E-GEOM-SHIFT", subject, f"slices up to {np.abs(off_line).max():.2f} mm beside the others")]
     angle = float(np.degrees(np.arctan2(np.linalg.norm(step[1:]), step[0])))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from imaging_pipeline.errors import Problem
 
 NAN = float("nan")
 
+_UID = re.compile(r"[0-9.]{1,64}")
+
 
 class Header(NamedTuple):
     """The header of one file.
 
-    Attributes bear their DICOM keywords; "", () and None are "not stated", and
-    a number that is stated but cannot be read is NaN (-1 for a binary one).
+    Attributes bear their DICOM keywords; "", () and None are "not stated" (for
+    the UIDs that identify the file: or malformed), and a number that is stated
+    but cannot be read is NaN (-1 for a binary one).
     `fault` says why the file must not be used; what was read before it still
     stands. `pixel_offset` counts in the inflated stream of a deflated file.
     """
@@ -92,7 +95,7 @@ class Header(NamedTuple):
 class File(NamedTuple):
     """One file of a scan folder: where it is, what messages call it, what its header says."""
 
-    path: Path
+    path: str
     name: str
     header: Header
 
@@ -108,6 +111,12 @@ def _text(raw: bytes) -> str:
         return raw.strip(b"\0 ").decode("utf-8")
     except UnicodeDecodeError:
         return raw.strip(b"\0 ").decode("latin-1")
+
+
+@_remembered
+def _uid(raw: bytes) -> str:
+    text = _text(raw)
+    return text if _UID.fullmatch(text) else ""
 
 
 @_remembered
@@ -153,8 +162,8 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00020003: ("media_storage_sop_instance_uid", _text),
     0x00020010: ("transfer_syntax_uid", _text),
     0x00080008: ("image_type", _texts),
-    0x00080016: ("sop_class_uid", _text),
-    0x00080018: ("sop_instance_uid", _text),
+    0x00080016: ("sop_class_uid", _uid),
+    0x00080018: ("sop_instance_uid", _uid),
     0x00080020: ("study_date", _text),
     0x00080021: ("series_date", _text),
     0x00080022: ("acquisition_date", _text),
@@ -181,8 +190,8 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00181164: ("imager_pixel_spacing", _numbers),
     0x00181210: ("convolution_kernel", _texts),
     0x00189087: ("diffusion_b_value", _double),
-    0x0020000D: ("study_instance_uid", _text),
-    0x0020000E: ("series_instance_uid", _text),
+    0x0020000D: ("study_instance_uid", _uid),
+    0x0020000E: ("series_instance_uid", _uid),
     0x00200012: ("acquisition_number", _number),
     0x00200013: ("instance_number", _number),
     0x00200032: ("image_position_patient", _numbers),
@@ -216,19 +225,39 @@ _PLACES = {tag: (Header._fields.index(name), decode) for tag, (name, decode) in 
 _NOTHING = Header()
 
 
+#: What differs from slice to slice; all else is the same throughout a series, and decoded once for it.
+_OF_A_SLICE = frozenset({0x00020003, 0x00080018, 0x00080033, 0x00200013, 0x00200032})
+
+#: Series whose common values a decoder remembers.
+_SERIES_REMEMBERED = 256
+
+
 class Decoder:
     """Turns the raw values of certain tags, in a certain order, into a header."""
 
-    __slots__ = ("_slots",)
-
     def __init__(self, tags: Iterable[int]) -> None:
-        self._slots = tuple(_PLACES[tag] for tag in tags)
+        slots = [(number, *_PLACES[tag], tag in _OF_A_SLICE) for number, tag in enumerate(tags)]
+        self._own = [slot[:3] for slot in slots if slot[3]]
+        self._common = [slot[:3] for slot in slots if not slot[3]]
+        self._decoded: dict[tuple[bytes, ...], list[Any]] = {}
 
-    def header(self, raws: Iterable[bytes], size: int, pixels: tuple[int, int]) -> Header:
+    def header(self, raws: Sequence[bytes], size: int, pixels: tuple[int, int]) -> Header:
         """The header with these values, in the order of the tags; everything else "not stated"."""
-        values = list(_NOTHING)
-        for (place, decode), raw in zip(self._slots, raws, strict=True):
-            values[place] = decode(raw)
+        values = self._common_values(raws).copy()
+        for number, place, decode in self._own:
+            values[place] = decode(raws[number])
         values[0] = size
         values[3:5] = pixels
         return Header._make(values)
+
+    def _common_values(self, raws: Sequence[bytes]) -> list[Any]:
+        common = tuple([raws[number] for number, _, _ in self._common])
+        values = self._decoded.get(common)
+        if values is None:
+            values = list(_NOTHING)
+            for number, place, decode in self._common:
+                values[place] = decode(raws[number])
+            if len(self._decoded) == _SERIES_REMEMBERED:
+                self._decoded.clear()
+            self._decoded[common] = values
+        return values

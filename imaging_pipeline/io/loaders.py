@@ -139,7 +139,7 @@ def reader(record: SeriesRecord) -> Read:
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             content = stream.read()
         if instance.sha256 and sha256(content).hexdigest() != instance.sha256:
-            raise _changed(path.name)
+            raise _changed(Path(path).name)
         return content
 
     return read

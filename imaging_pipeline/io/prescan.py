@@ -52,11 +52,6 @@ _LONG_VRS = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 _SHORT_VRS = frozenset(re.findall(b"..", b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
 
 
-def is_uid(text: str) -> bool:
-    """Whether a text can be a UID."""
-    return len(text) <= 64 and text.isascii() and text.replace(".", "").isdecimal()
-
-
 class _FaultError(Exception):
     """A header that cannot be believed: code, what was found, what was expected."""
 
@@ -155,10 +150,10 @@ class Scanner:
             walk = _Walk(window, raw)
             pixels = walk.data_set()
         except _FaultError as fault:
-            return Decoder(raw).header(raw.values(), window.size, (0, 0))._replace(fault=_problem(subject, fault))
+            return Decoder(raw).header(list(raw.values()), window.size, (0, 0))._replace(fault=_problem(subject, fault))
         if pixels[1] and walk.syntax in (IMPLICIT_LITTLE, EXPLICIT_LITTLE) and len(known) < MAX_LAYOUTS:
             known.append(_Layout(walk, pixels))
-        return _judged(Decoder(raw).header(raw.values(), window.size, pixels), window, subject)
+        return _judged(Decoder(raw).header(list(raw.values()), window.size, pixels), window, subject)
 
 
 def inflated(content: bytes, transfer_syntax_uid: str) -> bytes:
@@ -418,8 +413,9 @@ def _doubts(header: Header, window: _Window) -> list[_FaultError]:
 
 
 def _check_identity(header: Header) -> None:
-    uids = (header.sop_class_uid, header.sop_instance_uid, header.study_instance_uid, header.series_instance_uid)
-    if not all(map(is_uid, uids)):
+    if not (
+        header.sop_class_uid and header.sop_instance_uid and header.study_instance_uid and header.series_instance_uid
+    ):
         raise _FaultError("E-FILE-UID", "a missing or malformed UID", "class, instance, study and series UIDs")
 
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from hashlib import sha256
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,14 +96,12 @@ def crowd(files: Sequence[File]) -> int:
     return int(np.bincount(levels).max())
 
 
-def conflicting(files: Iterable[File]) -> bool:
-    """Whether one instance UID names two contents."""
-    return any(len(_contents(alike)) > 1 for alike in _parts(files, attrgetter("header.sop_instance_uid")))
-
-
-def without_copies(files: Iterable[File]) -> list[File]:
-    """One file for each instance UID, of files that do not conflict."""
-    return [alike[0] for alike in _parts(files, attrgetter("header.sop_instance_uid"))]
+def without_copies(files: list[File]) -> list[File] | None:
+    """One file for each instance UID; None where one UID names two contents."""
+    by_uid = _parts(files, attrgetter("header.sop_instance_uid"))
+    if any(len(_contents(alike)) > 1 for alike in by_uid):
+        return None
+    return [alike[0] for alike in by_uid]
 
 
 def without_twins(files: Iterable[File]) -> list[File]:
@@ -118,7 +117,7 @@ def _contents(files: list[File]) -> list[list[File]]:
 def _content(file: File) -> Hashable:
     """What makes two files one image: pixels, place and scale; not names, numbers or the rest of the header."""
     header = file.header
-    data_set = inflated(file.path.read_bytes(), header.transfer_syntax_uid)
+    data_set = inflated(Path(file.path).read_bytes(), header.transfer_syntax_uid)
     pixels = data_set[header.pixel_offset : header.pixel_offset + header.pixel_length]
     return sha256(pixels).digest(), _OF_ONE_IMAGE(file)
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,12 +224,12 @@ def test_digests_are_those_of_the_files_and_a_changed_file_is_refused(tmp_path):
     write_series(tmp_path)
     (record,) = look(tmp_path).patients[0].series
     record = with_digests(record)
-    digests = [sha256(path.read_bytes()).hexdigest() for path in record.paths]
+    digests = [sha256(Path(path).read_bytes()).hexdigest() for path in record.paths]
     assert [instance.sha256 for instance in record.series.instances] == digests
     assert np.array_equal(load(record, Config()).array, density())
-    content = bytearray(record.paths[3].read_bytes())
+    content = bytearray(Path(record.paths[3]).read_bytes())
     content[-1] ^= 1
-    record.paths[3].write_bytes(content)
+    Path(record.paths[3]).write_bytes(content)
     with pytest.raises(RefusedError, match="E-FILE-CHANGED"):
         load(record, Config())
 
