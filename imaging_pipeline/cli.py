@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,7 +158,7 @@ def convert(folder: Path, series_uid: str | None, out: Path, as_json: bool) -> N
     volume, verdict, problems = open_series(folder, series_uid)
     write_nifti(volume, out)
     if as_json:
-        _print_json({"verdict": verdict, "issues": [_problem_document(problem) for problem in problems]})
+        _print_json({"verdict": verdict, "issues": [problem.document for problem in problems]})
     else:
         _print_problems(problems)
         click.echo(f"{out}: {verdict}")
@@ -183,9 +183,10 @@ def measure(image: Path, mask: Path, label: str, kind: str, series_uid: str | No
 
     IMAGE is a DICOM folder, a NIfTI or an NRRD file; MASK a DICOM SEG, an RTSTRUCT, a NIfTI or an NRRD file.
     """
-    from imaging_pipeline.io.single import measure_files
+    from imaging_pipeline.domain.lesions import Kind
+    from imaging_pipeline.single import measure_files
 
-    document = measure_files(image, mask, label, kind, series_uid)
+    document = measure_files(image, mask, label, Kind(kind), series_uid)
     if as_json:
         _print_json(document)
         return
@@ -209,7 +210,7 @@ def _interval(entry: dict[str, Any]) -> str:
 @_example("assess measurements.csv --criterion recist-1.1")
 def assess(file: Path, criteria: tuple[str, ...], as_json: bool) -> None:
     """Judge measurements without images: a JSON document, JSON lines, or a CSV with one row per lesion and visit."""
-    from imaging_pipeline.io.single import assess_file
+    from imaging_pipeline.single import assess_file
 
     for answer in assess_file(file, criteria or ("recist-1.1",)):
         if as_json or file.suffix == ".jsonl":
@@ -288,12 +289,6 @@ def _text(file: Path) -> str:
         ) from None
 
 
-def _problem_document(problem: Problem) -> dict[str, str]:
-    from dataclasses import asdict
-
-    return {**asdict(problem), "severity": problem.severity.value}
-
-
 def _print_problems(problems: tuple[Problem, ...]) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
@@ -321,7 +316,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
     )
 
 
-def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -337,11 +332,15 @@ def _print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
+def _silent(step: str, done: int, total: int) -> None:
+    """Report progress to nobody."""
+
+
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars on standard error when that is a terminal; nothing otherwise."""
     if not sys.stderr.isatty():
-        yield lambda step, done, total: None
+        yield _silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import TypeVar
 
 import numpy as np
 
 from imaging_pipeline import __version__, plugins
-from imaging_pipeline.config import Config
+from imaging_pipeline.config import Config, LesionEntry
+from imaging_pipeline.criteria.reconcile import reconcile, reported
 from imaging_pipeline.criteria.roles import decide_roles
 from imaging_pipeline.domain.case import (
     Assessment,
@@ -27,8 +29,8 @@ from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.geometry import Transform
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
-from imaging_pipeline.domain.prompts import Mark, Outline, Prompt
-from imaging_pipeline.errors import PipelineError, Problem, SpaceError, StageError
+from imaging_pipeline.domain.prompts import Outline, Placed, Prompt
+from imaging_pipeline.errors import Problem, SpaceError, StageError
 from imaging_pipeline.numerics.measurement import compared, measure
 from imaging_pipeline.numerics.registration import refine, register
 from imaging_pipeline.numerics.segmentation import carry
@@ -41,14 +43,6 @@ Result = TypeVar("Result")
 Load = Callable[[Series], Volume]
 
 
-@dataclass(frozen=True)
-class Placed:
-    """What a reader marked at one visit: in which series, and where."""
-
-    series: Series
-    marks: tuple[Mark, ...]
-
-
 #: Marks by lesion and visit number.
 Marks = Mapping[tuple[str, int], Placed]
 
@@ -58,6 +52,7 @@ def follow(
     visits: tuple[Visit, ...],
     lesions: tuple[Lesion, ...],
     marks: Marks,
+    told: tuple[LesionEntry, ...],
     load: Load,
     config: Config,
     store: Store | None = None,
@@ -72,6 +67,8 @@ def follow(
         In order of time; the first is the baseline.
     lesions, marks
         What to follow, and where a reader marked it.
+    told
+        What the lesion file says, with what was reported of each lesion.
     load
         Gives a series' volume; called only when a stage needs pixels.
     store
@@ -82,7 +79,7 @@ def follow(
     measurements: tuple[Measurement, ...] = ()
     for sighting in sightings:
         measurements += stages.measured(sighting, lesions)
-    measurements = compared(measurements, visits)
+    measurements = (*compared(measurements, visits), *reported(told, visits))
     lesions, role_problems = decide_roles(lesions, visits, sightings, measurements)
     assessments: tuple[Assessment, ...] = ()
     for criterion in config.assess.criteria:
@@ -102,7 +99,7 @@ def follow(
                 inputs=tuple(series.digest for visit in visits for series in visit.series),
                 methods=_methods(config),
             ),
-            problems=(*problems, *role_problems),
+            problems=(*problems, *role_problems, *reconcile(told, visits, measurements, assessments)),
         ),
         stages.values,
     )
@@ -128,8 +125,9 @@ def _look_at(
 ) -> tuple[Sighting, tuple[Problem, ...]]:
     nothing = Sighting(lesion.lesion_id, visit.number, Outcome.NOT_IMAGED)
     placed = marks.get((lesion.lesion_id, visit.number))
+    transform: Transform | None = None
     if placed is not None:
-        series, transform = placed.series, None
+        series = placed.series
     elif lesion.lesion_id in first_seen:
         candidates = _same_role(first_seen[lesion.lesion_id][0], visit)
         if not candidates:
@@ -140,9 +138,10 @@ def _look_at(
     nothing = replace(nothing, outcome=Outcome.NOT_EVALUABLE, series_uid=series.series_instance_uid)
     if placed is None:
         baseline, shape = first_seen[lesion.lesion_id]
-        transform = stages.registered(baseline, series, shape, lesion)
-        if isinstance(transform, Problem):
-            return nothing, (_of(lesion, visit, transform),)
+        found = stages.registered(baseline, series, shape, lesion)
+        if isinstance(found, Problem):
+            return nothing, (_of(lesion, visit, found),)
+        transform = found
         outline = stages.carried(shape, transform, series)
         if isinstance(outline, Problem):
             return nothing, (_of(lesion, visit, outline),)
@@ -167,8 +166,7 @@ class _Stages:
     """The stages of one case, each remembered by its inputs."""
 
     def __init__(self, load: Load, config: Config, store: Store) -> None:
-        # Baseline and one follow-up of two roles are in memory at once.
-        self._load = lru_cache(maxsize=4)(load)
+        self._load = load
         self._config = config
         self._store = store
         self.values: dict[str, Mask | Volume] = {}
@@ -285,7 +283,7 @@ def code_version() -> str:
     )
 
 
-def _sorted(folder: object) -> list[object]:
+def _sorted(folder: Traversable) -> list[Traversable]:
     return sorted(folder.iterdir(), key=lambda item: item.name)
 
 
@@ -322,6 +320,6 @@ def _of(lesion: Lesion, visit: Visit, problem: Problem) -> Problem:
 
 def _methods(config: Config) -> tuple[str, ...]:
     segmenter = plugins.load("segmenters", config.segment.segmenter)
-    stages = [register, refine, carry, segmenter, measure, compared, decide_roles]
-    stages += [plugins.load("criteria", name) for name in config.assess.criteria]
+    stages = [register, refine, carry, segmenter, measure, compared, decide_roles, reconcile]
+    stages[-1:-1] = [plugins.load("criteria", name) for name in config.assess.criteria]
     return tuple((stage.__doc__ or stage.__name__).strip().splitlines()[0] for stage in stages)

@@ -20,9 +20,7 @@ from imaging_pipeline.errors import OutputError
 
 Result = TypeVar("Result")
 
-_UNWRITABLE = {
-    getattr(errno, name) for name in ("EACCES", "EDQUOT", "EEXIST", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
-}
+_UNWRITABLE = {getattr(errno, name) for name in ("EACCES", "EDQUOT", "EEXIST", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")}
 
 
 @contextmanager
@@ -51,7 +49,7 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
         raise OutputError(
             "E-OUTPUT",
             path.name,
-            found=os.strerror(error.errno),
+            found=os.strerror(error.errno or 0),
             expected="a writable folder with room",
             remedy="free space or choose another --out",
         ) from error

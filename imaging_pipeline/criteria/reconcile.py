@@ -81,6 +81,25 @@ def size_mm(entry: ReportedEntry) -> Decimal:
     return (entry.value or ZERO) * _MM_PER_UNIT[entry.unit]
 
 
+def reported(lesions: Sequence[LesionEntry], visits: tuple[Visit, ...]) -> tuple[Measurement, ...]:
+    """Reported lengths as measurements, in the catalogue's unit, with their source as evidence."""
+    return tuple(
+        Measurement(
+            lesion_id=lesion.id,
+            visit=visit.number,
+            quantity=entry.quantity,
+            value=CATALOGUE[entry.quantity].rounded(float(size_mm(entry))),
+            unit=MM,
+            evidence=Reported(entry.source),
+            modality=entry.modality,
+        )
+        for lesion in lesions
+        for visit in visits
+        for entry in lesion.reported
+        if is_length(entry) and _is_of(entry, visit, visits[0])
+    )
+
+
 @exactly
 def reconcile(
     lesions: Sequence[LesionEntry],

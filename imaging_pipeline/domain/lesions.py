@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 from imaging_pipeline.domain.codes import Code
+from imaging_pipeline.domain.digests import digest
 
 
 class Kind(StrEnum):
@@ -43,3 +45,11 @@ class Lesion:
     laterality: str = ""
     organ: str = ""
     bone_type: str = ""
+
+
+def tracking_uid(case: str, lesion_id: str) -> str:
+    """A lesion's name for ever, derived from what it is: the same in every run, visit and file.
+
+    Source: DICOM PS3.5 B.2, UIDs made from a UUID under the root 2.25.
+    """
+    return f"2.25.{UUID(hex=digest((case, lesion_id))[:32], version=4).int}"

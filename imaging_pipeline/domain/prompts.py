@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imaging_pipeline.domain.geometry import PointLps
-from imaging_pipeline.domain.images import Mask
+from imaging_pipeline.domain.images import Mask, Series
 from imaging_pipeline.domain.lesions import Kind
 
 
@@ -54,4 +54,12 @@ class Prompt:
     """
 
     kind: Kind
+    marks: tuple[Mark, ...]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What a reader marked of one lesion at one visit: in which series, and where."""
+
+    series: Series
     marks: tuple[Mark, ...]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from imaging_pipeline.config import LesionEntry, PixelPoint, PromptEntry
+from imaging_pipeline.config import LesionEntry, MaskSource, PixelPoint, PromptEntry
 from imaging_pipeline.domain.case import Visit
 from imaging_pipeline.domain.codes import SITES
 from imaging_pipeline.domain.geometry import Grid, PointLps, as_point
@@ -14,8 +13,8 @@ from imaging_pipeline.domain.lesions import Lesion
 from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Point
 from imaging_pipeline.errors import ConfigurationError
 
-#: Reads a mask for a series: (file, label, series) -> mask on the series' lattice.
-ReadMask = Callable[[Path, int | str, Series], Mask]
+#: Finds the mask a prompt names, on the voxels of a series; the text is what to call the prompt in a refusal.
+FindMask = Callable[[MaskSource, Series, str], Mask]
 
 Placement = tuple[int, Series, Mark]
 
@@ -35,13 +34,8 @@ def lesion_of(entry: LesionEntry, tracking_uid: str) -> Lesion:
     )
 
 
-def placements(entry: LesionEntry, visits: tuple[Visit, ...], folder: Path, read_mask: ReadMask) -> tuple[Placement, ...]:
+def placements(entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask) -> tuple[Placement, ...]:
     """Every prompt of one lesion as (visit number, series, mark).
-
-    Parameters
-    ----------
-    folder
-        Where the lesion file lies; mask files are named relative to it.
 
     Raises
     ------
@@ -53,7 +47,7 @@ def placements(entry: LesionEntry, visits: tuple[Visit, ...], folder: Path, read
         subject = f"lesion {entry.id}, prompt {number}"
         visit = _visit_of(prompt, visits, subject)
         series = _series_of(prompt, visit, subject)
-        found.append((visit.number, series, _mark(prompt, series, subject, folder, read_mask)))
+        found.append((visit.number, series, _mark(prompt, series, subject, find_mask)))
     return tuple(found)
 
 
@@ -100,7 +94,7 @@ def _place(prompt: PromptEntry) -> PointLps | None:
     return as_point([(first + second) / 2 for first, second in zip(*pair, strict=True)])
 
 
-def _mark(prompt: PromptEntry, series: Series, subject: str, folder: Path, read_mask: ReadMask) -> Mark:
+def _mark(prompt: PromptEntry, series: Series, subject: str, find_mask: FindMask) -> Mark:
     grid = series.grid
     assert grid is not None
     given: Mapping[str, object] = {
@@ -123,31 +117,10 @@ def _mark(prompt: PromptEntry, series: Series, subject: str, folder: Path, read_
     if prompt.box is not None:
         return Box(prompt.box)
     assert prompt.mask is not None
-    if prompt.mask.from_ or not prompt.mask.file:
-        raise ConfigurationError(
-            "E-PROMPT-MASK",
-            subject,
-            found="a mask without a file",
-            expected="the name of a DICOM SEG, RTSTRUCT, NIfTI or NRRD file",
-            remedy="name the file relative to the lesion file",
-        )
-    return Outline(read_mask(_inside(folder, prompt.mask.file, subject), prompt.mask.label, series))
+    return Outline(find_mask(prompt.mask, series, subject))
 
 
 def _span(slices: tuple[int, int], grid: Grid) -> tuple[PointLps, PointLps]:
     middle = ((grid.shape[1] - 1) / 2, (grid.shape[2] - 1) / 2)
     first, last = (as_point(grid.to_lps((number, *middle))) for number in sorted(slices))
     return first, last
-
-
-def _inside(folder: Path, name: str, subject: str) -> Path:
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise ConfigurationError(
-            "E-PROMPT-MASK",
-            subject,
-            found="a mask file that is not there, or outside the lesion file's folder",
-            expected="a file beside the lesion file",
-            remedy="correct the name or move the file",
-        )
-    return path

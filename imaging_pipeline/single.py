@@ -1,0 +1,76 @@
+"""One image and one mask, or one table of measurements, without a case."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from imaging_pipeline.config import MeasureConfig
+from imaging_pipeline.criteria.documents import answer, answer_lines, answer_table, loads
+from imaging_pipeline.domain.case import Measurement, Segmented
+from imaging_pipeline.domain.lesions import Kind, Lesion
+
+
+def measure_files(image: Path, mask_file: Path, label: str, kind: Kind, series_uid: str | None) -> dict[str, Any]:
+    """Every quantity that applies to one image and one mask, as the contract's document.
+
+    Raises
+    ------
+    RefusedError, SpaceError, StageError
+        When image or mask cannot be trusted, or do not belong together.
+    """
+    from imaging_pipeline.io.loaders import open_series
+    from imaging_pipeline.io.masks import read_mask
+    from imaging_pipeline.numerics.measurement import measure
+
+    volume, _, problems = open_series(image, series_uid)
+    mask = read_mask(mask_file, volume, label)
+    lesion = Lesion(lesion_id=mask_file.name, tracking_uid="", label=label, kind=kind)
+    measurements = measure(volume, mask, lesion, 0, MeasureConfig())
+    return {
+        "quantities": {item.quantity: _value(item) for item in measurements},
+        "evidence": _evidence(measurements, volume.grid.to_index),
+        "issues": [problem.document for problem in problems],
+    }
+
+
+def _value(item: Measurement) -> dict[str, Any]:
+    entry = {"value": item.value, "unit": item.unit, "lower95": item.lower95, "upper95": item.upper95}
+    return {**entry, "flags": item.flags} if item.flags else entry
+
+
+def _evidence(measurements: tuple[Measurement, ...], to_index: Any) -> dict[str, Any]:
+    lines = {
+        item.quantity: item.evidence.points_lps
+        for item in measurements
+        if isinstance(item.evidence, Segmented) and len(item.evidence.points_lps) == 2
+    }
+    if "longest_diameter" not in lines:
+        return {}
+    evidence = {
+        "slice": round(float(to_index(lines["longest_diameter"][0])[0])),
+        "convention": "longest line inside the sub-voxel outline in one acquired plane",
+        "long_axis_lps": lines["longest_diameter"],
+    }
+    if "perpendicular_diameter" in lines:
+        evidence["short_axis_lps"] = lines["perpendicular_diameter"]
+    return evidence
+
+
+def assess_file(path: Path, criteria: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The answers to a JSON document, JSON lines, or a CSV with one row per lesion and visit.
+
+    Raises
+    ------
+    ConfigurationError
+        When the document does not say what it must; in JSON lines the answer says so instead.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".jsonl":
+        yield from answer_lines(text.splitlines(), criteria)
+    elif path.suffix == ".csv":
+        yield from answer_table(list(csv.DictReader(text.splitlines())), criteria)
+    else:
+        yield from answer(loads(text), criteria)

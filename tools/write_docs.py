@@ -1,0 +1,51 @@
+"""Write the reference pages that have one source in the code: quantities and commands."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from imaging_pipeline.cli import cli
+from imaging_pipeline.domain.quantities import CATALOGUE
+
+DOCS = Path(__file__).parents[1] / "docs"
+NOTE = "Written from the code by `make docs`; do not edit.\n"
+
+
+def quantities() -> str:
+    """One row per quantity of the catalogue."""
+    rows = [
+        f"| `{entry.name}` | `{entry.unit}` | {entry.decimals} | {entry.needs.value} | "
+        f"{f'{entry.code.value} {entry.code.scheme}' if entry.code else ''} | {entry.cdisc} | {entry.sentence} |"
+        for entry in CATALOGUE.values()
+    ]
+    head = "| name | unit (UCUM) | decimals | needs | DICOM | CDISC | what it is |\n|--|--|--|--|--|--|--|"
+    return "\n".join(["# Quantities", "", NOTE, head, *rows, ""])
+
+
+def commands() -> str:
+    """The help of every command."""
+    context = click.Context(cli, info_name="imaging-pipeline", terminal_width=110, max_content_width=110)
+    parts = ["# Commands", "", NOTE, "```", cli.get_help(context), "```"]
+    for name, command in sorted(cli.commands.items()):
+        inner = click.Context(command, context, f"{name}", terminal_width=110, max_content_width=110)
+        parts += ["", f"## {name}", "", "```", command.get_help(inner), "```"]
+    return "\n".join([*parts, ""])
+
+
+def main() -> int:
+    """Write the pages, or with --check tell whether they are true."""
+    stale = []
+    for name, page in (("quantities.md", quantities()), ("commands.md", commands())):
+        path = DOCS / name
+        if "--check" not in sys.argv:
+            path.write_text(page)
+        elif not path.exists() or path.read_text() != page:
+            stale.append(name)
+    if stale:
+        print(f"out of date: {', '.join(stale)}; run `make docs`", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
