@@ -40,6 +40,8 @@ def refusals(files: Sequence[File], uid: str) -> list[Problem]:
     unknown = {file.header.modality for file in files} - set(plugins.names("loaders"))
     if unknown:
         return [finding("E-UNSUPPORTED", uid, f"modality {', '.join(filter(str.isalnum, sorted(unknown))) or '?'}")]
+    if any(file.header.rows is None for file in files):
+        return [finding("E-UNSUPPORTED", uid, "an object that is no image")]
     for check in (geometry.plane_problem, _format, _rescale):
         found = [problem for file in files if (problem := check(file.header, uid)) is not None]
         if found:

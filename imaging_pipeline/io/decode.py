@@ -92,7 +92,9 @@ def _decoded(fragments: bytes, header: Header, subject: str, number: int) -> NDA
     }
     try:
         array: NDArray[Any] = decoder.as_array(fragments, index=number, raw=True, decoding_plugin=plugin, **options)[0]
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # decoders may fail in any way; a panic of one in Rust is no Exception
         raise _refusal(subject, f"a stream that {plugin} cannot decode ({type(error).__name__})") from error
     return array
 

@@ -77,7 +77,7 @@ def records_of(files: Sequence[File], strays: Sequence[File], rules: Sequence[Se
     if not sound:
         found = finding("E-SERIES-DAMAGED", uid, f"{len(damaged)} files, all damaged")
         return (_record(damaged, rules, (found,)),)
-    if sound[0].header.modality in DOCUMENTS or sound[0].header.rows is None:
+    if all(file.header.modality in DOCUMENTS for file in sound):
         return (_record(sound, rules),)
     try:
         stacks, problems = _stacks(sound, uid)

@@ -43,6 +43,12 @@ NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED_LITTLE, EXPLICIT_
 _ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(4\.\d{2,3}|5|1\.98)")
 _PROGRAM = re.compile(rb"MZ|\x7fELF|#!|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe")
 
+#: Storage classes of CT, MR, PET, ultrasound, nuclear medicine and X-ray: without pixels they are torn.
+_IMAGES = frozenset(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("1", "1.1", "2", "2.1", "2.2", "3.1", "4", "4.1", "4.4", "6.1", "20", "128", "128.1", "130")
+)
+
 _UNDEFINED = 0xFFFFFFFF
 _TRANSFER_SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -386,6 +392,7 @@ def _judged(header: Header, window: _Window, subject: str) -> Header:
     try:
         _check_identity(header)
         _check_size(
+            header.sop_class_uid in _IMAGES,
             header.transfer_syntax_uid in NATIVE,
             header.pixel_length,
             window.size,
@@ -421,6 +428,7 @@ def _check_identity(header: Header) -> None:
 
 @lru_cache(maxsize=1024)
 def _check_size(
+    image: bool,
     native: bool,
     pixel_bytes: int,
     file_bytes: int,
@@ -432,12 +440,12 @@ def _check_size(
     photometric: str,
 ) -> None:
     """Hold the size the header states against the bytes that are there, before anything is allocated."""
-    if rows is None and columns is None and not pixel_bytes:
-        return  # no image
+    if not pixel_bytes:
+        if image or rows is not None or columns is not None:
+            raise _FaultError("E-FILE-TRUNCATED", "an image without pixel data", "pixel data")
+        return
     if rows is None or columns is None or not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
         raise _FaultError("E-PIX-SIZE", "no valid Rows and Columns", f"1 to {MAX_SIDE}, as unsigned short")
-    if not pixel_bytes:
-        raise _FaultError("E-FILE-TRUNCATED", "an image without pixel data", "pixel data")
     count = 1 if frames is None else frames
     samples = 1 if samples is None else samples
     if not (count >= 1 and count == int(count) and samples in (1, 3, 4) and bits in (1, 8, 16, 32, 64)):

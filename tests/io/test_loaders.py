@@ -130,13 +130,23 @@ def of_other_size(frame):
     [
         (RLELossless, no_segments),
         (RLELossless, lambda frame: frame[:64] + bytes(len(frame) - 64)),
+        (RLELossless, lambda frame: frame[:64] + bytes([129]) * (len(frame) - 64)),
         (JPEGLSLossless, of_other_size),
         (JPEG2000Lossless, of_other_size),
         (JPEGLSLossless, lambda frame: frame[:60] + bytes(len(frame) - 60)),
         (JPEG2000Lossless, lambda frame: frame[:80]),
         (JPEGLSLossless, lambda frame: b"nothing a decoder knows, and even"),
     ],
-    ids=["no RLE segment", "empty RLE", "JPEG-LS size", "JPEG 2000 size", "torn JPEG-LS", "torn JPEG 2000", "noise"],
+    ids=[
+        "no RLE segment",
+        "empty RLE",
+        "RLE without end",
+        "JPEG-LS size",
+        "JPEG 2000 size",
+        "torn JPEG-LS",
+        "torn JPEG 2000",
+        "noise",
+    ],
 )
 def test_a_compressed_stream_that_lies_is_refused(uid, change, tmp_path):
     edit = swap_frame(change)
