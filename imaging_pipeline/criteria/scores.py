@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Literal
 
 # SINS. Source: Fisher et al., Spine 2010; 35: E1221-E1229.
 
@@ -20,12 +19,6 @@ SINS_ITEMS: Mapping[str, Mapping[str, int]] = {
 }
 SINS_UNSTABLE_FROM = 13
 SINS_DOUBTFUL_FROM = 7
-
-#: Where each vertebra lies. Junctional: O-C2, C7-T2, T11-L1, L5-S1.
-_JUNCTIONAL = ("C1", "C2", "C7", "T1", "T2", "T11", "T12", "L1", "L5", "S1")
-_MOBILE = ("C3", "C4", "C5", "C6", "L2", "L3", "L4")
-_SEMIRIGID = ("T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10")
-_RIGID = ("S2", "S3", "S4", "S5")
 
 # Genant. Source: Genant et al., J Bone Miner Res 1993; 8: 1137-1148; 25 and 40 % belong to grade 2 (decision).
 GENANT_MILD_PCT = Decimal(20)
@@ -65,17 +58,6 @@ def _stability(total: int) -> str:
     if total >= SINS_UNSTABLE_FROM:
         return "unstable"
     return "potentially unstable" if total >= SINS_DOUBTFUL_FROM else "stable"
-
-
-def sins_location(vertebra: str) -> Literal["junctional", "mobile", "semirigid", "rigid"] | None:
-    """Where a vertebra lies for SINS, or None for a name that is not one."""
-    if vertebra in _JUNCTIONAL:
-        return "junctional"
-    if vertebra in _MOBILE:
-        return "mobile"
-    if vertebra in _SEMIRIGID:
-        return "semirigid"
-    return "rigid" if vertebra in _RIGID else None
 
 
 def genant(height_loss_pct: Decimal) -> int:

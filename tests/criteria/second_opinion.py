@@ -102,7 +102,7 @@ def non_target_code(document, visit, complete):
         return None
     if "progression" in states or (complete and "present" in states):
         return "PD"
-    worst = [state for state in ("not_evaluated", "present", "absent") if state in states][0]
+    worst = next(state for state in ("not_evaluated", "present", "absent") if state in states)
     return {"not_evaluated": "NE", "present": "NON-CR/NON-PD", "absent": "CR"}[worst]
 
 
