@@ -10,7 +10,7 @@ import pydicom
 from pydicom.config import IGNORE
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
@@ -162,5 +162,18 @@ def private(length: int) -> Edit:
     def edit(slice_: FileDataset, number: int) -> None:
         block = slice_.private_block(0x0029, "TEST", create=True)
         block.add_new(0x10, "OB", bytes(length))
+
+    return edit
+
+
+def encode(uid: UID) -> Edit:
+    """An edit that writes a slice in another transfer syntax."""
+
+    def edit(slice_: FileDataset, number: int) -> None:
+        if uid.is_encapsulated:
+            slice_.compress(uid, generate_instance_uid=False)
+        slice_.file_meta.TransferSyntaxUID = uid
+        if uid == ExplicitVRBigEndian:
+            slice_.PixelData = np.frombuffer(slice_.PixelData, "<i2").astype(">i2").tobytes()
 
     return edit

@@ -22,6 +22,7 @@ from tests.io.build import (
     SPACING_MM,
     density,
     drop,
+    encode,
     move,
     nested,
     only,
@@ -48,17 +49,6 @@ def assert_exact(volume, hu=None):
     assert volume.grid.spacing_mm == pytest.approx(SPACING_MM, abs=1e-6)
     assert volume.grid.to_lps((0, 0, 0)) == pytest.approx(ORIGIN_LPS, abs=1e-6)
     assert volume.unit == "[hnsf'U]"
-
-
-def encode(uid):
-    def edit(slice_, number):
-        if uid.is_encapsulated:
-            slice_.compress(uid, generate_instance_uid=False)
-        slice_.file_meta.TransferSyntaxUID = uid
-        if uid == ExplicitVRBigEndian:
-            slice_.PixelData = np.frombuffer(slice_.PixelData, "<i2").astype(">i2").tobytes()
-
-    return edit
 
 
 def own_rescale(slice_, number):
