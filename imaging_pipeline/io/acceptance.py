@@ -6,7 +6,7 @@ Source: DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (rescale), C.8.2.1.1.1 (localizers)
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -22,6 +22,10 @@ from imaging_pipeline.io.header import File, Header
 
 #: A stack of one technique has one value of each.
 _TECHNIQUE = ("kvp", "convolution_kernel", "contrast_bolus_agent", "slice_thickness", "echo_time")
+
+
+#: Slices that agree, as a part of all, before the others are odd.
+MOST = 0.75
 
 
 def gathered(problems: Iterable[Problem], subject: str) -> list[Problem]:
@@ -84,6 +88,10 @@ def doubts(header: Header, uid: str) -> list[Problem]:
 def mixed(files: Sequence[File], uid: str) -> list[Problem]:
     """What changes within a stack though it should not."""
     several = [name for name in _TECHNIQUE if len({getattr(file.header, name) for file in files}) > 1]
+    # Some scanners scale every slice by itself; a few slices that differ from all others are odd.
+    scales = Counter((file.header.rescale_slope, file.header.rescale_intercept) for file in files)
+    if len(files) > max(scales.values()) > MOST * len(files):
+        several.append("rescale, in a few slices")
     return [finding("W-SERIES-MIXED", uid, f"several values of {', '.join(several)}")] if several else []
 
 

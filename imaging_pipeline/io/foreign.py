@@ -15,13 +15,20 @@ from numpy.typing import ArrayLike, NDArray
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Instance, Series, Volume
 from imaging_pipeline.errors import RefusedError
-from imaging_pipeline.io.prescan import MAX_COMPRESSION_RATIO, MAX_VOXELS
+from imaging_pipeline.io.prescan import MAX_VOXELS
+
+#: What deflate can do at most, as an empty label map shows; a header that claims more is a lie. Source: zlib's notes.
+MAX_DEFLATE_RATIO = 1032
 
 #: From RAS to LPS: the first two world axes turn round.
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 #: An axis this much coarser than the others is the one the slices were stacked along.
 COARSER = 1.2
+
+#: No gzip stream holds more than this many times its own length (zlib, technical details: 1032 to 1), and an
+#: empty mask comes near it.
+DEFLATE_RATIO = 1040
 
 #: Axes may be this far from right angles (0.1 degrees, as the gantry tilt that needs no correction).
 MAX_SHEAR = float(np.sin(np.radians(0.1)))
@@ -132,8 +139,8 @@ def check_size(voxels: int, needed_bytes: int, file_bytes: int, subject: str, *,
     """
     if voxels > MAX_VOXELS:
         raise refusal("E-PIX-SIZE", subject, f"{voxels} voxels", f"at most {MAX_VOXELS}")
-    if packed and needed_bytes > MAX_COMPRESSION_RATIO * file_bytes:
-        raise refusal("E-PIX-SIZE", subject, f"{needed_bytes} bytes in {file_bytes}", "compression below 1000 to 1")
+    if packed and needed_bytes > MAX_DEFLATE_RATIO * file_bytes:
+        raise refusal("E-PIX-SIZE", subject, f"{needed_bytes} bytes in {file_bytes}", f"at most {MAX_DEFLATE_RATIO} to 1")
     if not packed and needed_bytes > file_bytes:
         raise refusal("E-FILE-TRUNCATED", subject, f"{file_bytes} bytes", f"{needed_bytes}, as its header says")
 
