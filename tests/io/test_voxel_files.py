@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from imaging_pipeline.domain.geometry import Grid, as_matrix
+from imaging_pipeline.domain.geometry import IDENTITY, Grid, as_matrix
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.errors import OutputError, RefusedError
 from imaging_pipeline.io.nifti import read_nifti, write_nifti
