@@ -16,7 +16,7 @@ from scipy.spatial import ConvexHull
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from imaging_pipeline.domain.geometry import Grid, as_point
-from imaging_pipeline.numerics.outline import contours, smoothest
+from imaging_pipeline.numerics.contour import contours, smoothest
 from imaging_pipeline.numerics.uncertainty import Estimate, shell_sides, within
 
 #: Standard deviation of one end of a diameter in pixels, and of an extent's along the slices in slices: a border that
