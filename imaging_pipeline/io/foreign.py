@@ -26,10 +26,6 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 #: An axis this much coarser than the others is the one the slices were stacked along.
 COARSER = 1.2
 
-#: No gzip stream holds more than this many times its own length (zlib, technical details: 1032 to 1), and an
-#: empty mask comes near it.
-DEFLATE_RATIO = 1040
-
 #: Axes may be this far from right angles (0.1 degrees, as the gantry tilt that needs no correction).
 MAX_SHEAR = float(np.sin(np.radians(0.1)))
 
@@ -140,7 +136,8 @@ def check_size(voxels: int, needed_bytes: int, file_bytes: int, subject: str, *,
     if voxels > MAX_VOXELS:
         raise refusal("E-PIX-SIZE", subject, f"{voxels} voxels", f"at most {MAX_VOXELS}")
     if packed and needed_bytes > MAX_DEFLATE_RATIO * file_bytes:
-        raise refusal("E-PIX-SIZE", subject, f"{needed_bytes} bytes in {file_bytes}", f"at most {MAX_DEFLATE_RATIO} to 1")
+        limit = f"at most {MAX_DEFLATE_RATIO} to 1"
+        raise refusal("E-PIX-SIZE", subject, f"{needed_bytes} bytes in {file_bytes}", limit)
     if not packed and needed_bytes > file_bytes:
         raise refusal("E-FILE-TRUNCATED", subject, f"{file_bytes} bytes", f"{needed_bytes}, as its header says")
 
