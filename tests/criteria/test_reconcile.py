@@ -1,0 +1,195 @@
+"""What was reported beside what was measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from imaging_pipeline.config import LesionEntry, ReportedEntry
+from imaging_pipeline.criteria import recist
+from imaging_pipeline.criteria.reconcile import read_statement, reconcile
+from tests.criteria.nouns import AssessConfig, decide_roles, lesion, measured, visits
+
+BASELINE, OCTOBER, FEBRUARY = "2023-05-28", "2023-10-18", "2024-02-20"
+
+
+def value(size, quantity="longest_diameter", modality="CT", source="report text", visit="baseline", unit="mm"):
+    return {"visit": visit, "quantity": quantity, "value": size, "unit": unit, "modality": modality, "source": source}
+
+
+def says(statement, visit, source="report text", modality="CT"):
+    return {"visit": visit, "statement": statement, "source": source, "modality": modality}
+
+
+def told(*entries, name="AX", kind="soft_tissue"):
+    return LesionEntry.model_validate({"id": name, "kind": kind, "reported": list(entries)})
+
+
+def problems(entry, *measurements):
+    one = (lesion(entry.id, organ="axilla"),)
+    decided, _ = decide_roles(one, visits(), (), measurements)
+    assessments = recist.assess(decided, visits(), (), measurements, AssessConfig())
+    return reconcile([entry], visits(), measurements, assessments)
+
+
+def codes(entry, *measurements):
+    return [problem.code for problem in problems(entry, *measurements)]
+
+
+REFERENCE_MASS = told(
+    value(32, modality="US", source="ultrasound report"),
+    value(50, modality="palpation", source="physical examination"),
+    says("SD", OCTOBER),
+    says("no significant alteration", FEBRUARY),
+    says("about 2 cm smaller than at the previous review", FEBRUARY, "figure legend"),
+)
+
+
+def test_the_reference_case_as_published():
+    found = problems(REFERENCE_MASS)
+    assert [(problem.code, problem.subject) for problem in found] == [
+        ("W-METHOD-CHANGED", f"AX at {OCTOBER}"),
+        ("W-STATED-NOT-VERIFIABLE", f"AX at {OCTOBER}"),
+        ("W-REPORTED-CONTRADICTION", f"AX at {FEBRUARY}"),
+        ("W-METHOD-CHANGED", f"AX at {FEBRUARY}"),
+    ]
+    assert "US and palpation at baseline, stated on CT" in found[0].found
+    assert found[1].found == "SD stated (report text), no comparable sizes to recompute it"
+    contradiction = found[2].found
+    assert contradiction.startswith("unchanged (report text) and smaller by 20 mm (figure legend)")
+    assert "unchanged is SD" in contradiction
+    assert "from 32 mm reported by ultrasound report to 12 mm, -62.5 %, PR" in contradiction
+    assert "from 50 mm reported by physical examination to 30 mm, -40.0 %, PR" in contradiction
+    assert "no category is taken" in found[2].remedy
+
+
+def test_the_reference_case_measured_on_ct():
+    found = problems(REFERENCE_MASS, measured(49.0), measured(40.0, 1), measured(39.5, 2))
+    subjects = [(problem.code, problem.subject) for problem in found]
+    assert ("W-STATED-NOT-VERIFIABLE", f"AX at {OCTOBER}") not in subjects
+    assert subjects.count(("W-METHOD-CHANGED", f"AX at {BASELINE}")) == 2
+    assert ("W-REPORTED-DIFFERS", f"AX at {FEBRUARY}") in subjects
+    assert "from 40 mm measured to 20 mm, -50.0 %, PR" in " ".join(problem.found for problem in found)
+
+
+def test_two_sizes_of_one_lesion_show_what_the_difference_would_do():
+    entry = told(
+        value(30, "extent_left_right"),
+        value("3.4", "extent_left_right", source="figure legend", unit="cm"),
+        value(20, "extent_anterior_posterior"),
+        name="L4",
+        kind="bone",
+    )
+    (problem,) = problems(entry)
+    assert problem.code == "W-REPORTED-CONTRADICTION"
+    assert "30 mm (report text) and 34 mm (figure legend): +13.3 %, which by itself is Choi PD by size" in problem.found
+    assert "RECIST" not in problem.found
+
+
+@pytest.mark.parametrize(
+    ("sizes", "effect"),
+    [
+        ((30, 36), "RECIST PD and Choi PD by size"),
+        ((30, 32), "no change of category"),
+        ((30, 33), "Choi PD by size"),
+    ],
+)
+def test_the_consequence_of_a_difference(sizes, effect):
+    (problem,) = problems(told(value(sizes[0]), value(sizes[1], source="figure legend")))
+    assert problem.found.endswith(f"which by itself is {effect}")
+
+
+def test_sizes_that_agree_in_other_units_are_one():
+    assert codes(told(value(30), value(3, unit="cm", source="figure legend"))) == []
+
+
+def test_sizes_of_two_visits_do_not_contradict():
+    assert codes(told(value(30), value(20, visit=OCTOBER))) == []
+
+
+def test_a_reported_size_inside_the_interval_is_borne_out():
+    within = measured(31.0, lower95=29.0, upper95=33.0)
+    assert codes(told(value(29)), within) == []
+    assert codes(told(value(33)), within) == []
+    assert codes(told(value(28.9)), within) == ["W-REPORTED-DIFFERS"]
+    assert codes(told(value(33.1)), within) == ["W-REPORTED-DIFFERS"]
+
+
+def test_a_reported_size_beside_a_measured_one_shows_the_consequence():
+    (problem,) = problems(told(value(30)), measured(45.0))
+    assert "30 mm reported (report text), 45 mm measured: -33.3 %, which by itself is RECIST PR" in problem.found
+    assert "the measured size is used" in problem.remedy
+
+
+def test_a_size_by_another_method_is_a_change_of_method():
+    (problem,) = problems(told(value(32, modality="US")), measured(49.0))
+    assert problem.code == "W-METHOD-CHANGED"
+    assert problem.found == "32 mm reported (report text), 49 mm measured; US against CT"
+
+
+@pytest.mark.parametrize(
+    ("statement", "before", "now", "contradicted"),
+    [
+        ("unchanged", 50, 45, False),
+        ("unchanged", 50, 35, True),
+        ("unchanged", 50, 60, True),
+        ("smaller", 50, 49, False),
+        ("smaller", 50, 50, True),
+        ("larger", 50, 51, False),
+        ("larger", 50, 50, True),
+        ("disappeared", 50, 3, True),
+        ("20 mm smaller", 50, 34.9, False),
+        ("20 mm smaller", 50, 35, True),
+        ("1 cm larger", 50, 56, False),
+        ("1 cm larger", 50, 55, True),
+        ("scattered calcification", 50, 90, False),
+    ],
+)
+def test_a_statement_against_the_images(statement, before, now, contradicted):
+    entry = told(says(statement, OCTOBER))
+    assert codes(entry, measured(float(before)), measured(float(now), 1)) == ["W-REPORTED-DIFFERS"] * contradicted
+
+
+def test_a_statement_about_a_visit_that_was_not_measured_is_left_alone():
+    assert codes(told(says("smaller", OCTOBER)), measured(50.0)) == []
+
+
+def test_a_stated_response_that_was_computed_too():
+    entry = told(says("SD", OCTOBER))
+    assert codes(entry, measured(50.0), measured(45.0, 1)) == []
+    (problem,) = problems(entry, measured(50.0), measured(30.0, 1))
+    assert problem.code == "W-REPORTED-DIFFERS"
+    assert "SD stated (report text), PR computed" in problem.found
+
+
+@pytest.mark.parametrize(
+    ("statement", "response", "direction", "change"),
+    [
+        ("SD", "SD", None, None),
+        ("pr", "PR", None, None),
+        ("no significant alteration", "", "unchanged", None),
+        ("No change", "", "unchanged", None),
+        ("stable", "", "unchanged", None),
+        ("about 2 cm smaller than at the previous review", "", "smaller", -20),
+        ("decreased by 7.5 mm", "", "smaller", -7.5),
+        ("grown by 3 mm", "", "larger", 3),
+        ("markedly enlarged", "", "larger", None),
+        ("no longer visible", "", "gone", None),
+        ("a lesion of 3 cm, unchanged", "", "unchanged", None),
+        ("less lysis, thicker and denser cortex, scattered calcification", "", None, None),
+        ("prominent calcification in the destroyed area", "", None, None),
+    ],
+)
+def test_statements_are_read_only_where_their_words_are_known(statement, response, direction, change):
+    reading = read_statement(ReportedEntry(statement=statement, source="x"))
+    assert (reading.response, reading.direction) == (response, direction)
+    assert (None if reading.change_mm is None else float(reading.change_mm)) == change
+
+
+def test_a_value_that_is_no_length_is_left_to_the_eye():
+    (problem,) = problems(told(value(60, "mean_density", unit="[hnsf'U]")), measured(50.0))
+    assert problem.code == "N-REPORTED-NOT-COMPARED"
+
+
+def test_statements_themselves_never_leave():
+    entry = told(says("unchanged in Mrs Example", OCTOBER), says("2 cm smaller, Mrs Example", OCTOBER))
+    assert all("Example" not in str(problem) for problem in problems(entry, measured(50.0)))
