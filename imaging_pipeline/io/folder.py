@@ -12,6 +12,7 @@ from typing import Any
 from imaging_pipeline.config import Config
 from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
+from imaging_pipeline.io import lesions
 from imaging_pipeline.io.dicom import SeriesRecord
 from imaging_pipeline.io.header import File, Header
 from imaging_pipeline.io.patients import PatientRecord, patients_of
@@ -36,6 +37,8 @@ def index(root: Path, config: Config) -> Index:
     strays: list[File] = []
     rejected: list[Problem] = []
     for path, name, refusal in _regular_files(root):
+        if os.path.basename(name) in lesions.NAMES:  # noqa: PTH119 - quick, for thousands
+            continue  # no scan, and not meant as one
         header = Header(fault=refusal) if refusal else scanner.scan(path, name)
         if header.media_storage_sop_class_uid == _DICOMDIR:
             continue  # the walk is the authority

@@ -120,7 +120,8 @@ def _visits(records: Iterable[SeriesRecord], window_days: int) -> tuple[VisitRec
 
 def _by_date(record: SeriesRecord) -> tuple[str, ...]:
     series = record.series
-    return series.date, series.modality, series.series_instance_uid, series.instances[0].sop_instance_uid
+    # "~" sorts after every date: what has none must not become the baseline.
+    return series.date or "~", series.modality, series.series_instance_uid, series.instances[0].sop_instance_uid
 
 
 def _days_between(first: str, second: str) -> float:

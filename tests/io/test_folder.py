@@ -126,6 +126,12 @@ def test_the_first_date_that_is_stated_counts(dates, day, tmp_path):
     assert [visit.date for visit in look(tmp_path).patients[0].visits] == [day]
 
 
+def test_a_series_without_a_date_is_never_the_baseline(tmp_path):
+    write_series(tmp_path / "a", series("1.1", AcquisitionDate="", SeriesDate="", StudyDate="", ContentDate=""))
+    write_series(tmp_path / "b", series("1.2"))
+    assert [visit.date for visit in look(tmp_path).patients[0].visits] == ["2023-05-28", ""]
+
+
 RULES = (
     SeriesRule(role="bone_ct", modality="CT", series_description="*BONE*"),
     SeriesRule(role="lumbar_ct", modality="CT", series_description="*lumbar*"),
@@ -161,6 +167,7 @@ def test_every_file_that_is_no_scan_is_listed_once_with_a_reason(tmp_path):
     (tmp_path / "out.dcm").symlink_to("/etc/passwd")
     (tmp_path / "empty.dcm").touch()
     (tmp_path / "note.txt").write_text("words")
+    (tmp_path / "lesions.yaml").write_text("patients: []")
     (tmp_path / "a\x1b[31m\nname.dcm").write_bytes(b"x" * 200)
     document = index_document(look(tmp_path))
     assert {entry["path"]: entry["code"] for entry in document["rejected_files"]} == {
