@@ -11,13 +11,13 @@ from scipy import ndimage
 
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Volume
+from imaging_pipeline.domain.quantities import HU
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
 #: Between fat and air, halfway: what is denser belongs to the body. Source: definition of the HU scale.
 BODY_HU = -300.0
-HOUNSFIELD = "[hnsf'U]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def block_mean(array: NDArray[Any], factors: list[int]) -> NDArray[np.float32]:
 
 def body(level: Level, unit: str) -> Bools:
     """The patient without table, clothes and air: the largest piece denser than `BODY_HU`, lungs included."""
-    threshold = BODY_HU if unit == HOUNSFIELD else _half_mean(level.array)
+    threshold = BODY_HU if unit == HU else _half_mean(level.array)
     dense = ndimage.binary_opening(level.array > threshold)
     labels, count = ndimage.label(dense)
     if not count:

@@ -13,8 +13,10 @@ from imaging_pipeline.config import RegisterConfig
 from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix, moved
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
+from imaging_pipeline.domain.quantities import HU
 from imaging_pipeline.errors import StageError
-from imaging_pipeline.numerics.pyramid import HOUNSFIELD, Bools, Floats, Level, body, finest
+from imaging_pipeline.numerics.outline import signed_distance_mm
+from imaging_pipeline.numerics.pyramid import Bools, Floats, Level, body, finest
 
 #: What is emptier than fat or denser than cortical bone guides nothing: lung moves with breath, metal shines.
 WINDOW_HU = (-250.0, 600.0)
@@ -27,6 +29,8 @@ COARSENING = (4, 2, 1)
 SMOOTHING = 0.7
 #: Cortical bone, blurred, is denser than this; trabecular bone and contrast-filled vessels mostly are not.
 BONE_HU = 250.0
+#: The rim of a lesion changes with it.
+RIM_MM = 3.0
 #: Half the height of a lumbar vertebra with its disc: starts nearer than this fall into one basin.
 HALF_LEVEL_MM = 15.0
 #: Cells of the field whose own displacement is estimated: about one vertebra.
@@ -167,10 +171,9 @@ def _failed(moving: Volume, found: str, expected: str) -> StageError:
 
 def _surroundings(level: Level, lesion: Mask, kind: Kind, unit: str) -> Bools:
     """Where landmarks may lie: near the lesion but not in it, for lesions of bone on bone."""
-    index = lesion.grid.to_index(level.grid.to_lps(np.indices(level.array.shape).reshape(3, -1).T)).T
-    marked = ndimage.map_coordinates(lesion.array.astype(np.float32), index, order=1, mode="constant") > 0
-    outside = ~ndimage.binary_dilation(marked.reshape(level.array.shape), iterations=2)
-    if kind is Kind.BONE and unit == HOUNSFIELD:
+    points_lps = level.grid.to_lps(np.indices(level.array.shape).reshape(3, -1).T)
+    outside = (signed_distance_mm(lesion, points_lps) < -RIM_MM).reshape(level.array.shape)
+    if kind is Kind.BONE and unit == HU:
         return outside & ndimage.binary_dilation(level.array > BONE_HU, iterations=2)
     return outside & body(level, unit)
 
@@ -185,7 +188,7 @@ def _levels(volume: Volume, config: RegisterConfig) -> tuple[Level, ...]:
 
 
 def _windowed(level: Level, unit: str) -> Level:
-    if unit == HOUNSFIELD:
+    if unit == HU:
         return Level(np.clip(level.array, *WINDOW_HU), level.grid)
     tissue = level.array[body(level, unit)]
     bright = float(np.percentile(tissue, 95)) if tissue.size else 1.0

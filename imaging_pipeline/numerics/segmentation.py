@@ -16,6 +16,7 @@ from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt
 from imaging_pipeline.errors import StageError
 from imaging_pipeline.numerics.competition import Contest, logistic, noise_of
 from imaging_pipeline.numerics.expectation import Expectation, ball, of_box, of_line
+from imaging_pipeline.numerics.outline import signed_distance_mm
 from imaging_pipeline.numerics.pyramid import Bools, Floats, Level
 
 MAKER = "competition"
@@ -81,7 +82,7 @@ def _grown(volume: Volume, expected: Expectation, config: SegmentConfig) -> Mask
 def _regrown(volume: Volume, outline: Mask, config: SegmentConfig) -> Mask:
     """From the outline of another visit; its surface may have moved by growth or response."""
     patch = _patch(volume, outline.grid.to_lps(np.argwhere(outline.array)))
-    place = _distance_on(outline, patch.grid) / CARRIED_LOOSENESS_MM
+    place = signed_distance_mm(outline, _points(patch.grid)).reshape(patch.array.shape) / CARRIED_LOOSENESS_MM
     contest = Contest(patch.array, config.smoothness)
     share = logistic(place)
     for _ in range(ROUNDS):
@@ -130,17 +131,6 @@ def _patch(volume: Volume, extent_lps: ArrayLike) -> Level:
 
 def _points(grid: Grid) -> NDArray[np.float64]:
     return grid.to_lps(np.indices(grid.shape).reshape(3, -1).T)
-
-
-def _distance_on(mask: Mask, grid: Grid) -> NDArray[np.float32]:
-    """Signed distance to a mask's outline in mm, positive inside, on another grid."""
-    # One voxel of margin was added; beyond it distance keeps falling.
-    padded, start = signed_distance_mm(mask), 1
-    index = mask.grid.to_index(_points(grid)).T + start
-    inside = np.clip(index, 0, np.array(padded.shape)[:, None] - 1)
-    beyond_mm = np.linalg.norm((index - inside) * np.array(mask.grid.spacing_mm)[:, None], axis=0)
-    values = ndimage.map_coordinates(padded, inside, order=1, mode="nearest") - beyond_mm
-    return np.asarray(values, dtype=np.float32).reshape(grid.shape)
 
 
 def _settled(share: Floats, place: Floats, patch: Grid, lattice: Grid) -> Mask:
@@ -203,14 +193,5 @@ def carry(mask: Mask, transform: Transform, grid: Grid) -> Mask:
         return mask
     margin_mm = max(mask.grid.spacing_mm)
     there = grid.crop(grid.box_around(place_lps, margin_mm))
-    back = Grid(there.shape, as_matrix(np.array(transform.inverse().matrix) @ there.matrix))
-    return replace(mask, array=_distance_on(mask, back) > 0, grid=there)
-
-
-def signed_distance_mm(mask: Mask) -> NDArray[np.float32]:
-    """Distance to the outline, positive inside, on the mask's grid with one voxel more on each side."""
-    array = np.pad(mask.array, 1)
-    inside = ndimage.distance_transform_edt(array, mask.grid.spacing_mm)
-    outside = ndimage.distance_transform_edt(~array, mask.grid.spacing_mm)
-    result: NDArray[np.float32] = (inside - outside).astype(np.float32)
-    return result
+    distance_mm = signed_distance_mm(mask, transform.inverse().apply(_points(there)))
+    return replace(mask, array=(distance_mm > 0).reshape(there.shape), grid=there)
