@@ -150,13 +150,13 @@ def density_of(tally: Tally, baseline: Tally) -> Density:
         finding = tally.visit.measurements[lesion_id]
         if finding.merged_into:
             continue
-        pair = _mean_hu(baseline.visit.measurements[lesion_id]), _mean_hu(finding)
-        if pair[0] is None or pair[1] is None:
+        then, today = _mean_hu(baseline.visit.measurements[lesion_id]), _mean_hu(finding)
+        if then is None or today is None:
             return Density(
-                unknown=f"density of {lesion_id} not known at {'baseline' if pair[0] is None else 'this visit'}"
+                unknown=f"density of {lesion_id} not known at {'baseline' if then is None else 'this visit'}"
             )
-        before.append(pair[0])
-        now.append(pair[1])
+        before.append(then)
+        now.append(today)
     if not before:
         return Density(unknown="no lesion left whose density could be compared")
     return Density(sum(before, ZERO) / len(before), sum(now, ZERO) / len(now))

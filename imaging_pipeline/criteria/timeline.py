@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
@@ -24,10 +24,7 @@ def read_number(value: Any) -> Decimal:
     """A JSON number as an exact decimal."""
     if isinstance(value, bool) or not isinstance(value, (Decimal, int, float)):
         raise PydanticCustomError("not_a_number", "a number")
-    try:
-        number = value if isinstance(value, Decimal) else Decimal(repr(value))
-    except (InvalidOperation, ValueError):
-        raise PydanticCustomError("not_a_number", "a number") from None
+    number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not number.is_finite():
         raise PydanticCustomError("not_finite", "a finite number")
     _, digits, exponent = number.as_tuple()

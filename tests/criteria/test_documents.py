@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import datetime
 import io
 import json
 from decimal import Decimal
@@ -318,6 +319,12 @@ def test_several_criteria_stand_side_by_side_with_the_reason_they_disagree():
 
 def test_criteria_that_agree_have_nothing_to_explain():
     assert answer(GOOD, ("recist-1.1", "irecist"))["disagreements"] == []
+
+
+def test_dates_may_be_dates_where_the_document_is_not_text():
+    document = with_visit(date=datetime.date(2024, 3, 1))
+    assert answer(document)["visits"][1]["date"] == "2024-03-01"
+    assert "YYYY-MM-DD" in refusal(with_visit(date=datetime.datetime(2024, 3, 1, tzinfo=datetime.UTC))).problem.remedy
 
 
 def test_a_new_target_is_a_new_lesion_though_not_stated_again():
