@@ -53,15 +53,15 @@ class Mutator(ast.NodeTransformer):
         self.changed = f"line {node.lineno}: {change}"
         return True
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:  # noqa: N802 - ast's names
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is not None:
             node.value = self.visit(node.value)
         return node
 
-    def visit_Compare(self, node: ast.Compare) -> ast.AST:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
         self.generic_visit(node)
         for place, operator in enumerate(node.ops):
             other = COMPARISONS[type(operator)]
@@ -69,19 +69,19 @@ class Mutator(ast.NodeTransformer):
                 node.ops[place] = other()
         return node
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         self.generic_visit(node)
         if self._is_the_one(node, f"{type(node.op).__name__} to its opposite"):
             node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
         return node
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
         self.generic_visit(node)
         if isinstance(node.op, (ast.Not, ast.USub)) and self._is_the_one(node, "without its sign"):
             return ast.copy_location(node.operand, node)
         return node
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         other = ARITHMETIC.get(type(node.op))
         texts = (isinstance(side, (ast.JoinedStr, ast.Constant)) for side in (node.left, node.right))
@@ -89,7 +89,7 @@ class Mutator(ast.NodeTransformer):
             node.op = other()
         return node
 
-    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
         value, other = node.value, None
         if isinstance(value, bool):
             other = not value
