@@ -13,6 +13,9 @@ _APART = "separate the acquisitions at their source"
 _FINE = "nothing to do"
 
 _WORDS = {
+    # What is in the folder
+    "E-FILE-UNREADABLE": ("something that may be read", "check its permissions"),
+    "W-FS-SKIPPED": ("a plain file", "copy the file itself here"),
     # Where the slices lie
     "E-GEOM-ORIENT": ("two perpendicular unit vectors in every slice", _AGAIN),
     "E-GEOM-POS": ("a position in every slice", _AGAIN),

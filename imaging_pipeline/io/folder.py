@@ -14,6 +14,7 @@ from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io import lesions
 from imaging_pipeline.io.dicom import SeriesRecord
+from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import File, Header
 from imaging_pipeline.io.patients import PatientRecord, patients_of
 from imaging_pipeline.io.prescan import Scanner
@@ -37,8 +38,6 @@ def index(root: Path, config: Config) -> Index:
     strays: list[File] = []
     rejected: list[Problem] = []
     for path, name, refusal in _regular_files(root):
-        if os.path.basename(name) in lesions.NAMES:  # noqa: PTH119 - quick, for thousands
-            continue  # no scan, and not meant as one
         header = Header(fault=refusal) if refusal else scanner.scan(path, name)
         if header.media_storage_sop_class_uid == _DICOMDIR:
             continue  # the walk is the authority
@@ -107,16 +106,14 @@ def _regular_files(root: Path) -> Iterator[tuple[str, str, Problem | None]]:
             with os.scandir(folder) as entries:
                 found = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            name, reason = folder[start:], os.strerror(error.errno or 0)
-            yield folder, name, Problem("E-FILE-UNREADABLE", name, reason, "a readable folder", "check permissions")
+            reason = os.strerror(error.errno or 0)
+            yield folder, folder[start:], finding("E-FILE-UNREADABLE", folder[start:], reason)
             continue
         for entry in found:
-            refusal = None
+            name = entry.path[start:]
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-                continue
-            if not entry.is_file(follow_symlinks=False):
-                refusal = Problem(
-                    "W-FS-SKIPPED", entry.path[start:], "a link, pipe or device", "a file", "copy the file"
-                )
-            yield entry.path, entry.path[start:], refusal
+            elif not entry.is_file(follow_symlinks=False):
+                yield entry.path, name, finding("W-FS-SKIPPED", name, "a link, pipe or device")
+            elif entry.name not in lesions.NAMES:
+                yield entry.path, name, None

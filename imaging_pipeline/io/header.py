@@ -239,6 +239,7 @@ class Decoder:
         slots = [(number, *_PLACES[tag], tag in _OF_A_SLICE) for number, tag in enumerate(tags)]
         self._own = [slot[:3] for slot in slots if slot[3]]
         self._common = [slot[:3] for slot in slots if not slot[3]]
+        self._common_numbers = [slot[0] for slot in self._common]
         self._decoded: dict[tuple[bytes, ...], list[Any]] = {}
 
     def header(self, raws: Sequence[bytes], size: int, pixels: tuple[int, int]) -> Header:
@@ -251,7 +252,7 @@ class Decoder:
         return Header._make(values)
 
     def _common_values(self, raws: Sequence[bytes]) -> list[Any]:
-        common = tuple([raws[number] for number, _, _ in self._common])
+        common = tuple(map(raws.__getitem__, self._common_numbers))
         values = self._decoded.get(common)
         if values is None:
             values = list(_NOTHING)

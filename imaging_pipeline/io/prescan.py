@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import BINARY_TAGS, TAGS, Decoder, Header
 
 #: Limits of a header worth reading; scanners stay far below each of them.
@@ -136,8 +137,7 @@ class Scanner:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            return Header(fault=_problem(subject, _FaultError("E-FILE-UNREADABLE", reason, "a readable file")))
+            return Header(fault=finding("E-FILE-UNREADABLE", subject, os.strerror(error.errno or 0)))
         except _FaultError as fault:
             return Header(fault=_problem(subject, fault))
 
@@ -147,9 +147,10 @@ class Scanner:
 
     def _header(self, window: _Window, subject: str) -> Header:
         known = self._layouts.setdefault(window.size, [])
-        for layout in known:
+        for place, layout in enumerate(known):
             header = layout.recognise(window)
             if header is not None:
+                known.insert(0, known.pop(place))  # neighbours are alike: the latest is tried first
                 return _judged(header, window, subject)
         raw: dict[int, bytes] = {}
         try:
@@ -465,7 +466,6 @@ def _check_size(
 _REMEDIES = {
     "E-FILE-NOT-DICOM": "nothing to do if it is no scan",
     "E-FILE-TRUNCATED": "transfer the file again",
-    "E-FILE-UNREADABLE": "check its permissions",
     "W-FILE-PREAMBLE": "its pixels are used; find out where the file was altered",
     "N-FILE-META": "nothing to do if the files were de-identified; their data sets are used",
 }
