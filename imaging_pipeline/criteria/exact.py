@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -12,6 +12,7 @@ MAX_DIGITS = 20
 _CONTEXT = Context(prec=3 * MAX_DIGITS, rounding=ROUND_HALF_EVEN)
 
 ZERO = Decimal(0)
+_TENTH = Decimal("0.1")
 _PERCENT_DIGITS = Decimal("1e-10")  # percentages are for reading: thresholds are compared by multiplication
 
 Parameters = ParamSpec("Parameters")
@@ -38,7 +39,7 @@ def change_pct(now: Decimal | None, before: Decimal | None) -> Decimal | None:
     """Change in percent of the earlier value; None where either is missing or the earlier one is 0."""
     if now is None or not before:
         return None
-    return ((now - before) * 100 / before).quantize(_PERCENT_DIGITS).normalize()
+    return Decimal(plain(((now - before) * 100 / before).quantize(_PERCENT_DIGITS)))
 
 
 def plain(value: Decimal) -> str:
@@ -50,5 +51,8 @@ def plain(value: Decimal) -> str:
 
 
 def signed_pct(value: Decimal | None) -> str:
-    """A change for a sentence, to a tenth of a percent, or "from 0" where there is no ratio."""
-    return "from 0" if value is None else f"{value:+.1f} %"
+    """A change for a sentence, or "from 0" where there is no ratio.
+
+    Cut to a tenth of a percent, not rounded: no sentence shows a bound that was not reached.
+    """
+    return "from 0" if value is None else f"{value.quantize(_TENTH, ROUND_DOWN):+} %"

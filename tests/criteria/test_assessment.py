@@ -52,6 +52,7 @@ def test_the_reference_case_as_measured():
     assert (october.overall, february.overall) == ("SD", "SD")
     assert (october.target, october.non_target, october.new_lesion) == ("SD", "NON-CR/NON-PD", "no")
     assert (october.sum_mm, october.nadir_mm, october.change_from_baseline_pct) == (40, 50, -20)
+    assert str(october.change_from_baseline_pct) == "-20"
     assert october.measurements == ("AX/longest_diameter",)
     assert (first.overall, first.sum_mm, first.visit) == ("", 50, 0)
     assert (first.best_overall_response, february.best_overall_response) == ("", "SD")
