@@ -99,27 +99,27 @@ def _stacks(files: list[File], uid: str) -> tuple[list[list[File]], list[Problem
     single = sorting.without_copies(files)
     if single is None:
         raise _RefusalError(finding("E-UID-CONFLICT", uid, "an instance UID with two contents"))
-    single = _frames(single, uid)
-    refusals = acceptance.refusals(single, uid)
+    frames = _frames(single, uid)
+    refusals = acceptance.refusals(frames, uid)
     if refusals:
         raise _RefusalError(*refusals)
-    copies = len(files) - len({file.path for file in single})
-    stacks: list[list[File]] = []
-    planes = sorting.planes(single)
-    for plane in planes:
-        found = sorting.stacks(plane)
-        if found is None:
-            once = sorting.without_twins(plane)
-            copies += len(plane) - len(once)
-            found = sorting.stacks(once)
-        if found is None:
-            raise _RefusalError(finding("E-GEOM-AMBIGUOUS", uid, f"up to {sorting.crowd(plane)} images at a position"))
-        stacks += found
+    planes = sorting.planes(frames)
+    if len(frames) > len(single) and (len(planes) > 1 or sorting.crowd(frames) > 1):
+        raise _RefusalError(finding("E-UNSUPPORTED", uid, "several stacks in one multi-frame file"))
+    stacks = [stack for plane in planes for stack in _told_apart(plane, uid)]
+    copies = len(files) - len({file.path for stack in stacks for file in stack})
     problems = [finding("N-FILE-COPY", uid, f"{copies} exact copies")] if copies else []
     if len(stacks) > 1:
         sizes = " and ".join(str(len(stack)) for stack in stacks)
         problems.append(finding("W-SERIES-SPLIT", uid, f"stacks of {sizes} slices that differ"))
     return stacks, problems
+
+
+def _told_apart(plane: list[File], uid: str) -> list[list[File]]:
+    stacks = sorting.stacks(plane) or sorting.stacks(sorting.without_twins(plane))
+    if stacks is None:
+        raise _RefusalError(finding("E-GEOM-AMBIGUOUS", uid, f"up to {sorting.crowd(plane)} images at a position"))
+    return stacks
 
 
 def _frames(files: list[File], uid: str) -> list[File]:
