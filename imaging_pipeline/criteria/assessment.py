@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
 from imaging_pipeline.config import AssessConfig
 from imaging_pipeline.criteria.best import Course
 from imaging_pipeline.criteria.certainty import other_categories, spread_of
-from imaging_pipeline.criteria.evidence import Record, View, modality_of, timeline_of, value_of
+from imaging_pipeline.criteria.evidence import Record, View, modality_of, quantities_of, timeline_of, value_of
 from imaging_pipeline.criteria.exact import change_pct, signed_pct
 from imaging_pipeline.criteria.params import Params, read_params
 from imaging_pipeline.criteria.response import Judgement
-from imaging_pipeline.criteria.timeline import Timeline
+from imaging_pipeline.criteria.timeline import SIZES, Timeline
 from imaging_pipeline.domain.case import Assessment, Measurement, Reported, Sighting, Visit
 from imaging_pipeline.domain.lesions import Lesion, Role
 
@@ -62,16 +63,32 @@ def assess_by(judge: Judge, view: View, record: Record, config: AssessConfig) ->
     spread = spread_of(record, view)
     others = other_categories(timeline, course, spread, lambda drawn: judge(drawn, params)) if spread else ()
     return tuple(
-        _assessment(course, judgement, visit, _caveats(record, view, visit), others[number] if others else None)
+        _assessment(
+            course,
+            replace(judgement, used=_as_measured(judgement.used, record, view)),
+            visit,
+            _caveats(record, view, visit),
+            others[number] if others else None,
+        )
         for number, (judgement, visit) in enumerate(zip(course.judgements, record.visits, strict=True))
     )
+
+
+def _as_measured(used: tuple[str, ...], record: Record, view: View) -> tuple[str, ...]:
+    """What was used by the name it was measured under: of a bone lesion not every diameter is the longest one."""
+    names = {
+        f"{lesion.lesion_id}/{SIZES[field]}": f"{lesion.lesion_id}/{quantity}"
+        for lesion in record.lesions
+        for field, quantity in quantities_of(lesion, view).items()
+    }
+    return tuple(names.get(name, name) for name in used)
 
 
 def _assessment(
     course: Course, judgement: Judgement, visit: Visit, caveats: Iterator[str], others: Mapping[str, float] | None
 ) -> Assessment:
     in_mm = judgement.unit == "mm"
-    last = judgement is course.judgements[-1]
+    last = judgement.visit == course.judgements[-1].visit
     return Assessment(
         criterion=course.criterion,
         visit=visit.number,

@@ -6,7 +6,7 @@ the portal venous phase, averaged over the lesions with equal weight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from imaging_pipeline.criteria import recist
@@ -17,7 +17,7 @@ from imaging_pipeline.criteria.exact import ZERO, change_pct, exactly, plain, si
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import DIAMETERS, Asked, Bounds
 from imaging_pipeline.criteria.response import History, Tally, Verdict, judge_visits
-from imaging_pipeline.criteria.timeline import Finding, Timeline
+from imaging_pipeline.criteria.timeline import Finding, ListedLesion, Timeline
 from imaging_pipeline.domain.lesions import Kind, Lesion, Role
 
 #: Size responds at -10 % and progresses at +10 %, both against baseline: the paper knows no nadir.
@@ -28,6 +28,13 @@ LESS_DENSE = Decimal("0.85")
 DENSER = Decimal("1.15")
 #: Below this baseline mean a change of density in percent says nothing (decision of this project).
 MIN_DENSITY_HU = Decimal(20)
+
+
+def _size_and_density_fields(lesion: ListedLesion) -> tuple[str, ...]:
+    return (*recist.diameter_field(lesion), "mean_hu")
+
+
+SIZES_WITH_DENSITY = replace(DIAMETERS, fields=_size_and_density_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,7 @@ def _judge(rule: ChoiRule, timeline: Timeline, params: Params) -> Course:
     def target(tally: Tally, history: History, params: Params) -> Verdict:
         return target_response(rule, tally, history, params)
 
-    judgements = judge_visits(timeline, DIAMETERS, target, recist.overall_response, params)
+    judgements = judge_visits(timeline, SIZES_WITH_DENSITY, target, recist.overall_response, params)
     return course(rule.name, timeline, judgements, params)
 
 

@@ -13,6 +13,7 @@ from imaging_pipeline.criteria.exact import as_decimal
 from imaging_pipeline.criteria.params import Params
 from imaging_pipeline.criteria.timeline import (
     NOT_EVALUATED,
+    SIZES,
     BoneLook,
     Finding,
     ListedLesion,
@@ -182,14 +183,7 @@ def _require_roles(lesions: Sequence[Lesion]) -> None:
 
 def quantities_of(lesion: Lesion, view: View) -> Mapping[str, str]:
     """The measured quantity behind each field of a finding."""
-    diameter = view.bone_diameter if lesion.kind is Kind.BONE else "longest_diameter"
-    return {
-        "longest_diameter_mm": diameter,
-        "perpendicular_diameter_mm": "perpendicular_diameter",
-        "short_axis_mm": "short_axis",
-        "mean_hu": "mean_density",
-        "volume_mm3": "volume",
-    }
+    return {**SIZES, "longest_diameter_mm": view.bone_diameter} if lesion.kind is Kind.BONE else SIZES
 
 
 def finding_of(record: Record, lesion: Lesion, visit: Visit, view: View) -> Finding:

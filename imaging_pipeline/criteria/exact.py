@@ -32,7 +32,7 @@ def exactly(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
 def as_decimal(value: float) -> Decimal:
     """A measured float as the decimal that is printed for it."""
-    return Decimal(repr(value))
+    return Decimal(str(value))
 
 
 def change_pct(now: Decimal | None, before: Decimal | None) -> Decimal | None:

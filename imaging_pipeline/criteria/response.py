@@ -16,6 +16,7 @@ from imaging_pipeline.criteria.params import Params
 from imaging_pipeline.criteria.roles import PATHOLOGICAL_NODE_MM
 from imaging_pipeline.criteria.timeline import (
     NOT_EVALUATED,
+    SIZES,
     Finding,
     ListedLesion,
     State,
@@ -28,9 +29,9 @@ from imaging_pipeline.criteria.timeline import (
 class Ruler:
     """What of a lesion a criterion adds up.
 
-    `size` is None where the finding lacks one of the `fields` it is made of,
-    `too_small` what a lesion counts that is present but too faint to measure,
-    `gone` whether a lesion of that finding and size has disappeared.
+    `fields` are those of a finding that decide, `size` what of it is added up, None
+    where it lacks a field; `too_small` is what a lesion counts that is present but
+    too faint to measure, `gone` whether one of that finding and size has disappeared.
     """
 
     unit: str
@@ -310,7 +311,7 @@ def _new_lesion_reasons(visit: Timepoint) -> tuple[str, ...]:
 
 def _used(timeline: Timeline, tally: Tally, ruler: Ruler) -> tuple[str, ...]:
     return tuple(
-        f"{lesion.id}/{field.rpartition('_')[0]}"
+        f"{lesion.id}/{SIZES[field]}"
         for lesion in timeline.targets
         if lesion.id not in tally.missing
         for field in ruler.fields(lesion)

@@ -89,8 +89,14 @@ class Finding:
     __pydantic_config__: ClassVar[ConfigDict] = _FORBID
 
 
-#: The fields of a finding that hold numbers.
-SIZES = ("longest_diameter_mm", "perpendicular_diameter_mm", "short_axis_mm", "mean_hu", "volume_mm3")
+#: The fields of a finding that hold numbers, and the quantities of the catalogue they are.
+SIZES: Mapping[str, str] = {
+    "longest_diameter_mm": "longest_diameter",
+    "perpendicular_diameter_mm": "perpendicular_diameter",
+    "short_axis_mm": "short_axis",
+    "mean_hu": "mean_density",
+    "volume_mm3": "volume",
+}
 NOT_EVALUATED = Finding(state=State.NOT_EVALUABLE)
 
 NonTargetState = Literal["present", "absent", "progression", "not_evaluated"]

@@ -165,6 +165,7 @@ def test_the_soft_tissue_of_a_bone_target_is_what_is_followed():
     )
     assessments = judged(recist.assess, (bone,), measurements, at=visits("2023-05-28", "2023-10-18"))
     assert (assessments[1].target, assessments[1].sum_mm) == ("PR", 12)
+    assert assessments[1].measurements == ("L4/soft_tissue_diameter",)
 
 
 def test_nodes_are_followed_by_their_short_axis():
@@ -270,8 +271,8 @@ def test_choi_never_judges_bone_and_inverse_choi_nothing_else():
     two = visits("2023-05-28", "2023-10-18")
     plain = judged(choi.assess_choi, (AX, L4), measurements, at=two)
     inverse = judged(choi.assess_inverse, (AX, L4), measurements, at=two)
-    assert (plain[1].target, plain[1].measurements) == ("SD", ("AX/longest_diameter",))
-    assert (inverse[1].target, inverse[1].measurements) == ("PR", ("L4/longest_diameter",))
+    assert (plain[1].target, plain[1].measurements) == ("SD", ("AX/longest_diameter", "AX/mean_density"))
+    assert (inverse[1].target, inverse[1].measurements) == ("PR", ("L4/longest_diameter", "L4/mean_density"))
 
 
 def test_sums_in_other_units_are_not_called_millimetres():
