@@ -21,6 +21,7 @@ from pathlib import Path
 from imaging_pipeline import __version__, plugins
 from imaging_pipeline.config import Config, LesionFile, PatientLesions
 from imaging_pipeline.domain.case import Case, Outcome, Values
+from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.images import Series
 from imaging_pipeline.errors import (
     ConfigurationError,
@@ -85,10 +86,15 @@ class CaseOutcome:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run did."""
+    """What a run did; `refused` holds one problem for each file that was not used."""
 
     outcomes: tuple[CaseOutcome, ...]
-    problems: tuple[Problem, ...]
+    refused: tuple[Problem, ...]
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Those of all cases."""
+        return tuple(problem for outcome in self.outcomes for problem in outcome.problems)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -111,7 +117,7 @@ class RunOutcome:
         statuses = {outcome.status for outcome in self.outcomes}
         if statuses == {Status.FAILED}:
             return 4
-        if statuses != {Status.COMPLETE} or any(problem.severity is Severity.ERROR for problem in self.problems):
+        if statuses != {Status.COMPLETE}:
             return 5
         warned = any(problem.severity is Severity.WARNING for problem in self.problems)
         return 8 if strict and warned else 0
@@ -142,13 +148,11 @@ def run(
         lesion_file, lesions_folder = lesions.find(scans, lesions_file)
         jobs, unasked = _jobs(index, lesion_file, lesions_folder, config, out)
         outcomes = [*unasked]
-        for done, outcome in enumerate(_each(jobs, workers), start=1):
+        for done, outcome in enumerate(each(_work, jobs, workers), start=1):
             outcomes.append(outcome)
             progress("following patients", done, len(jobs))
-        result = RunOutcome(
-            tuple(sorted(outcomes, key=lambda outcome: outcome.name)),
-            (*index.problems, *(problem for outcome in outcomes for problem in outcome.problems)),
-        )
+        refused = tuple(replace(problem, subject=_file_alias(problem.subject)) for problem in index.rejected)
+        result = RunOutcome(tuple(sorted(outcomes, key=lambda outcome: outcome.name)), refused)
         _write_run(out, index, config, result)
         return result
 
@@ -163,7 +167,7 @@ def _jobs(
     for patient in index.patients:
         entry = by_patient.get(patient.patient_id)
         if entry is None:
-            unasked.append(CaseOutcome(patient.case, None, (_nothing_marked(patient.case),)))
+            unasked.append(CaseOutcome(patient.case, None, (*patient.problems, _nothing_marked(patient.case))))
         else:
             jobs.append(Job(patient, entry, lesions_folder, config, out))
     return jobs, unasked
@@ -179,7 +183,7 @@ def _nothing_marked(case: str) -> Problem:
     )
 
 
-def _each(jobs: Iterable[Job], workers: int) -> Iterator[CaseOutcome]:
+def each(work: Callable[[Job], CaseOutcome], jobs: Iterable[Job], workers: int) -> Iterator[CaseOutcome]:
     """Every job's outcome, as they finish.
 
     A worker that dies takes its whole pool along, so only as many jobs as
@@ -190,7 +194,7 @@ def _each(jobs: Iterable[Job], workers: int) -> Iterator[CaseOutcome]:
     while True:
         suspects: list[Job] = []
         with _pool(workers) as pool:
-            under_way = {pool.submit(_work, job): job for job in islice(waiting, workers)}
+            under_way = {pool.submit(work, job): job for job in islice(waiting, workers)}
             while under_way and not suspects:
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     job = under_way.pop(future)
@@ -199,12 +203,12 @@ def _each(jobs: Iterable[Job], workers: int) -> Iterator[CaseOutcome]:
                         suspects = [job, *under_way.values()]
                         break
                     yield outcome
-                    under_way.update({pool.submit(_work, job): job for job in islice(waiting, 1)})
+                    under_way.update({pool.submit(work, job): job for job in islice(waiting, 1)})
         if not suspects:
             return
         for job in suspects:
             with _pool(1) as pool:
-                yield _result(pool.submit(_work, job)) or CaseOutcome(job.patient.case, None, (_died(job),))
+                yield _result(pool.submit(work, job)) or CaseOutcome(job.patient.case, None, (_died(job),))
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -272,7 +276,7 @@ def _follow(job: Job) -> CaseOutcome:
         name, intake.visits, intake.lesions, intake.marks, job.lesions.lesions, intake.load, job.config, store
     )
     odd = _odd_volumes(case, intake, store)
-    case = replace(case, problems=(*intake.problems, *odd, *case.problems))
+    case = replace(case, problems=(*job.patient.problems, *intake.problems, *odd, *case.problems))
     _write_case(case, values, job)
     return CaseOutcome(name, case, case.problems, store.computed, store.recalled)
 
@@ -300,13 +304,27 @@ def _write_case(case: Case, values: Values, job: Job) -> None:
         plugins.load("exporters", name)(case, values, place, job.config)
 
 
+def _file_alias(name: str) -> str:
+    """A file's pseudonym: names of files and folders are often names of patients."""
+    return f"file-{digest(name)[:12]}"
+
+
 def _write_run(out: Path, index: folder.Index, config: Config, result: RunOutcome) -> None:
     cases = result.cases
     tables.write_tables(cases, out)
-    report.write_cohort(cases, out / "report.html", result.problems)
-    identities = [("case", "patient_id"), *((patient.case, patient.patient_id) for patient in index.patients)]
+    failed = tuple(problem for outcome in result.outcomes if outcome.case is None for problem in outcome.problems)
+    report.write_cohort(cases, out / "report.html", (*failed, *result.refused))
+    identities = [
+        ("pseudonym", "stands_for"),
+        *((patient.case, patient.patient_id) for patient in index.patients),
+        *((_file_alias(problem.subject), problem.subject) for problem in index.rejected),
+    ]
     write_whole(out / "identities.csv", tables.csv_text(identities), mode=0o600)
-    write_whole(out / "issues.json", _json([problem.document for problem in result.problems]))
+    issues = [
+        *({"case": outcome.name, **problem.document} for outcome in result.outcomes for problem in outcome.problems),
+        *({"case": "", **problem.document} for problem in result.refused),
+    ]
+    write_whole(out / "issues.json", _json(issues))
     summary = {
         "version": __version__,
         "code": code_version(),
@@ -341,8 +359,10 @@ def render(results: Path) -> None:
         case, values = record.read_case(place)
         report.write_report(case, values, place / "report.html")
         cases.append(case)
+    known = {case.case for case in cases}
     issues = json.loads((results / "issues.json").read_text())
-    problems = tuple(Problem(**{key: issue[key] for key in Problem.__match_args__}) for issue in issues)
+    elsewhere = (issue for issue in issues if issue["case"] not in known)
+    problems = tuple(Problem(**{key: issue[key] for key in Problem.__match_args__}) for issue in elsewhere)
     report.write_cohort(tuple(cases), results / "report.html", problems)
 
 

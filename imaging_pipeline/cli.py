@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imaging_pipeline import __version__
-from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem
+from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem, Severity
 
 if TYPE_CHECKING:
     from imaging_pipeline.config import Config
@@ -135,10 +136,13 @@ def run(scans: Path, config_file: Path, out: Path, lesions: Path | None, workers
     config = _config(config_file)
     with _progress() as report:
         outcome = run_batch(scans, config, out, lesions_file=lesions, workers=workers, progress=report)
-    for problem in outcome.problems:
-        if problem.severity != "note":
-            click.echo(str(problem), err=True)
+    _print_problems([problem for problem in outcome.problems if problem.severity is Severity.ERROR])
     _print_table(SUMMARY_COLUMNS, [row for case in outcome.cases for row in summary_rows(case)])
+    warnings = Counter(problem.code for problem in outcome.problems if problem.severity is Severity.WARNING)
+    if warnings:
+        click.echo("to review: " + ", ".join(f"{count} {code}" for code, count in sorted(warnings.items())))
+    if outcome.refused:
+        click.echo(f"files not used: {len(outcome.refused)}, each with its reason in issues.json")
     click.echo(outcome.sentence)
     click.echo(f"report: {out / 'report.html'}")
     sys.exit(outcome.exit_code(strict=strict))
@@ -289,7 +293,7 @@ def _text(file: Path) -> str:
         ) from None
 
 
-def _print_problems(problems: tuple[Problem, ...]) -> None:
+def _print_problems(problems: Iterable[Problem]) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
 

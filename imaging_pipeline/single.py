@@ -73,4 +73,4 @@ def assess_file(path: Path, criteria: tuple[str, ...]) -> Iterator[dict[str, Any
     elif path.suffix == ".csv":
         yield from answer_table(list(csv.DictReader(text.splitlines())), criteria)
     else:
-        yield from answer(loads(text), criteria)
+        yield answer(loads(text), criteria)

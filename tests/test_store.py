@@ -71,9 +71,14 @@ def test_without_a_folder_everything_is_computed():
 def test_a_file_that_fails_half_way_leaves_the_old_one_and_no_rubbish(tmp_path):
     path = tmp_path / "table.csv"
     write_whole(path, "old")
-    with pytest.raises(RuntimeError), whole_file(path) as stream:
-        stream.write(b"half")
-        raise RuntimeError
+
+    def fail_half_way():
+        with whole_file(path) as stream:
+            stream.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["table.csv"]
 

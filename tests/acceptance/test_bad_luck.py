@@ -1,0 +1,156 @@
+"""Bad input and bad luck anywhere in the chain: one clear line, the rest complete, nothing lost, no traceback."""
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from imaging_pipeline import batch
+from imaging_pipeline.cli import cli
+from imaging_pipeline.config import Config, PatientLesions
+from imaging_pipeline.io.patients import PatientRecord
+
+ROOT = Path(__file__).parents[2]
+MINI = ROOT / "sample_data" / "mini"
+
+
+def run(scans: Path, out: Path, *more: str):
+    arguments = ["run", str(scans), "--config", str(ROOT / "configs/mpnst.yaml"), "--out", str(out), *more]
+    outcome = CliRunner().invoke(cli, arguments)
+    assert "Traceback" not in outcome.output
+    return outcome
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A copy of the mini case's scans and lesion file, to be damaged."""
+    copy = tmp_path / "scans"
+    shutil.copytree(MINI, copy, ignore=shutil.ignore_patterns("truth*"))
+    return copy
+
+
+def series_folders(scans: Path, word: str) -> list[Path]:
+    return sorted(folder for folder in scans.rglob("*") if folder.is_dir() and word in folder.name.lower())
+
+
+def dicom_files(scans: Path) -> list[Path]:
+    return sorted(scans.rglob("*.dcm"))
+
+
+def test_a_folder_without_scans_is_nothing_to_do(tmp_path):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "letter.txt").write_text("no scan")
+    outcome = run(tmp_path / "scans", tmp_path / "out")
+    assert outcome.exit_code == 3
+    assert "E-NOTHING" in outcome.output
+
+
+def test_junk_beside_the_scans_is_listed_and_changes_nothing(scans, tmp_path):
+    (scans / "notes.txt").write_text("not a scan")
+    (scans / "half.dcm").write_bytes(dicom_files(scans)[0].read_bytes()[:300])
+    os.mkfifo(scans / "pipe.dcm")
+    outcome = run(scans, tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.output
+    names = dict(line.split(",") for line in (tmp_path / "out" / "identities.csv").read_text().splitlines())
+    issues = json.loads((tmp_path / "out" / "issues.json").read_text())
+    listed = [names[issue["subject"]] for issue in issues if issue["subject"] in names]
+    assert sorted(listed) == ["half.dcm", "notes.txt", "pipe.dcm"]
+
+
+def test_a_series_that_lost_slices_costs_its_visit_by_name_and_the_rest_is_complete(scans, tmp_path):
+    follow_up = [path for path in dicom_files(scans) if "2023-10-18" in str(path) or "20231018" in str(path)]
+    assert follow_up
+    series = sorted({path.parent for path in follow_up})[0]
+    inner = sorted(series.glob("*.dcm"))
+    for path in inner[len(inner) // 2 : len(inner) // 2 + 2]:
+        path.unlink()
+    outcome = run(scans, tmp_path / "out")
+    assert outcome.exit_code == 5
+    assert "E-GEOM-GAP" in outcome.output
+    rows = (tmp_path / "out" / "measurements.csv").read_text()
+    assert "2024-02-20" in rows and "2023-05-28" in rows
+
+
+def test_a_patient_without_marks_fails_alone(scans, tmp_path):
+    lesions = (scans / "lesions.yaml").read_text()
+    (scans / "lesions.yaml").write_text(lesions.replace("SAMPLE-001", "SOMEONE-ELSE"))
+    outcome = run(scans, tmp_path / "out")
+    assert outcome.exit_code == 4
+    assert "E-LESIONS-NONE" in outcome.output
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["cases"][0]["status"] == "failed"
+
+
+def test_a_prompt_outside_every_series_is_refused_by_its_lesion(scans, tmp_path):
+    path = scans / "marks.yaml"
+    path.write_text(
+        "patients: [{patient: SAMPLE-001, lesions: [{id: L4, kind: bone, prompts: [{point: [0, 0, 9999]}]}]}]"
+    )
+    outcome = run(scans, tmp_path / "out", "--lesions", str(path))
+    assert outcome.exit_code == 4
+    assert "E-PROMPT-SERIES lesion L4, prompt 1" in outcome.output
+
+
+def test_an_output_that_cannot_be_written_is_exit_7(scans, tmp_path):
+    (tmp_path / "out").write_text("a file in the way")
+    assert run(scans, tmp_path / "out").exit_code == 7
+
+
+def test_strict_mode_turns_warnings_into_exit_8(tmp_path):
+    assert run(MINI, tmp_path / "out", "--strict").exit_code == 8
+
+
+def lock(out: Path, **changes: object) -> None:
+    out.mkdir()
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": batch._started(os.getpid())}
+    (out / ".lock").write_text(json.dumps({**mine, **changes}))
+
+
+def test_a_live_run_keeps_a_second_one_out(scans, tmp_path):
+    lock(tmp_path / "out")
+    outcome = run(scans, tmp_path / "out")
+    assert outcome.exit_code == 6
+    assert "E-RUN-LOCKED" in outcome.output
+
+
+@pytest.mark.parametrize("changes", [{"started": "1"}, {"pid": 2**22 + 1, "started": "77"}])
+def test_the_lock_of_a_dead_run_is_taken_over(tmp_path, changes):
+    lock(tmp_path / "out", **changes)
+    (tmp_path / "scans").mkdir()
+    assert run(tmp_path / "scans", tmp_path / "out").exit_code == 3
+    assert not (tmp_path / "out" / ".lock").exists()
+
+
+def test_a_worker_that_dies_costs_its_own_case_only(tmp_path, monkeypatch):
+    (tmp_path / "deadly.py").write_text(
+        "import os, signal\n"
+        "from imaging_pipeline.batch import CaseOutcome\n"
+        "def work(job):\n"
+        "    if job.patient.case == 'c2':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return CaseOutcome(job.patient.case, None, ())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import deadly
+
+    jobs = [
+        batch.Job(PatientRecord(name, name, ()), PatientLesions(lesions=()), tmp_path, Config(), tmp_path)
+        for name in ("c0", "c1", "c2", "c3", "c4", "c5")
+    ]
+    outcomes = {outcome.name: outcome for outcome in batch.each(deadly.work, jobs, 2)}
+    assert sorted(outcomes) == ["c0", "c1", "c2", "c3", "c4", "c5"]
+    assert [problem.code for problem in outcomes["c2"].problems] == ["E-WORKER-DIED"]
+    assert all(not outcome.problems for name, outcome in outcomes.items() if name != "c2")
+
+
+def test_an_unforeseen_exception_becomes_a_problem_that_tells_no_tag_value():
+    try:
+        raise ValueError("Doe^Jane")
+    except ValueError as error:
+        problem = batch._unforeseen(error)
+    assert problem.code == "E-INTERNAL"
+    assert "Doe" not in str(problem)
+    assert "ValueError at test_bad_luck.py" in problem.found
