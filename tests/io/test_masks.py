@@ -349,3 +349,12 @@ def test_an_unusual_order_of_axes_keeps_volume_and_density(real_scans):
     mask = read_mask(folder / "sub-ct_seg-vert_label-22_msk.nii.gz", volume, 22)
     assert mask.volume_ml == pytest.approx(59.73, abs=0.005)
     assert volume.array[mask.array].mean() == pytest.approx(243.6, abs=0.05)
+
+
+def test_the_ibsi_phantom_has_its_published_voxels(real_scans):
+    # Source: IBSI reference manual, digital phantom: voxel volume 592 mm3, mean 2.15.
+    folder = real_scans / "ibsi_digital_phantom" / "nifti"
+    volume, _, _ = open_series(folder / "image" / "phantom.nii.gz")
+    mask = read_mask(folder / "mask" / "mask.nii.gz", volume)
+    assert mask.volume_ml == pytest.approx(0.592)
+    assert volume.array[mask.array].mean() == pytest.approx(2.15, abs=0.005)
