@@ -114,6 +114,8 @@ def test_timeline_is_judged_as_the_rules_say(vector):
     for key in ("reason", "also"):
         if key in expected:
             assert any(expected[key] in reason for visit in follow_ups for reason in visit["reasons"])
+    if "no_reason" in expected:
+        assert not any(expected["no_reason"] in reason for visit in follow_ups for reason in visit["reasons"])
     if "issue" in expected:
         assert [issue["code"] for issue in answered["issues"]] == ([expected["issue"]] if expected["issue"] else [])
 
