@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from imaging_pipeline.io.patients import PatientRecord, patients_of
 from imaging_pipeline.io.prescan import Scanner
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
+
+#: File systems keep times to the second or two.
+_SETTLES_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,23 @@ def index(root: Path, config: Config) -> Index:
         (files if header.series_instance_uid else strays).append(File(path, name, header))
     patients = patients_of(files, strays, config)
     return Index(patients, tuple(rejected), tuple(problem for patient in patients for problem in patient.problems))
+
+
+def signature(root: Path) -> str:
+    """A digest that changes whenever the index of a folder tree may: equal signature, equal index.
+
+    Names, sizes, times and inodes stand for the files' content. A file written
+    within the last seconds may be written again before its time shows it: its
+    content itself counts.
+    """
+    settled = time.time_ns() - _SETTLES_NS
+    rows: list[object] = []
+    for path, name, refusal in _regular_files(root):
+        status = os.lstat(path)
+        in_doubt = status.st_mtime_ns > settled and refusal is None
+        content = _sha256(path) if in_doubt else ""
+        rows.append((name, status.st_size, status.st_mtime_ns, status.st_ino, content, refusal))
+    return sha256(ascii(rows).encode()).hexdigest()
 
 
 def with_digests(record: SeriesRecord) -> SeriesRecord:

@@ -11,8 +11,9 @@ import pytest
 from imaging_pipeline.config import Config, SeriesRule
 from imaging_pipeline.errors import NothingToDoError, RefusedError
 from imaging_pipeline.io.dicom import Verdict
-from imaging_pipeline.io.folder import index, index_document, with_digests
+from imaging_pipeline.io.folder import Index, index, index_document, signature, with_digests
 from imaging_pipeline.io.loaders import load, open_series
+from imaging_pipeline.store import Store
 from tests.io.build import as_mr, density, put, put_text, write_series
 
 
@@ -225,6 +226,44 @@ def test_the_document_lists_what_the_contract_names(tmp_path):
             "issues": [],
         }
     ]
+
+
+def test_an_unchanged_folder_keeps_its_signature_and_a_stored_index_comes_back_equal(tmp_path):
+    paths = write_series(tmp_path / "scans")
+    for path in paths:
+        os.utime(path, (1e9, 1e9))
+    before = signature(tmp_path / "scans")
+    store = Store(tmp_path / "store")
+    first, again = (
+        store.remember("index", "1", signature(tmp_path / "scans"), Index, lambda: look(tmp_path / "scans"))
+        for _ in range(2)
+    )
+    assert (store.computed, store.recalled) == (1, 1)
+    assert first == again
+    assert signature(tmp_path / "scans") == before
+
+
+@pytest.mark.parametrize("change", ["content", "name", "new file", "gone", "link"])
+def test_a_changed_folder_has_another_signature(change, tmp_path):
+    paths = write_series(tmp_path)
+    before = signature(tmp_path)
+    if change == "content":
+        # Same size and same time: within seconds of its writing only the content tells.
+        times = (paths[0].stat().st_atime_ns, paths[0].stat().st_mtime_ns)
+        content = bytearray(paths[0].read_bytes())
+        content[-1] ^= 1
+        with paths[0].open("r+b") as stream:
+            stream.write(content)
+        os.utime(paths[0], ns=times)
+    elif change == "name":
+        paths[0].rename(tmp_path / "other")
+    elif change == "new file":
+        (tmp_path / "note").touch()
+    elif change == "gone":
+        paths[0].unlink()
+    else:
+        (tmp_path / "link").symlink_to(paths[0])
+    assert signature(tmp_path) != before
 
 
 def test_digests_are_those_of_the_files_and_a_changed_file_is_refused(tmp_path):
