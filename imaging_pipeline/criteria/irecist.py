@@ -77,12 +77,15 @@ def _in_immune_words(judgement: Judgement) -> Judgement:
 
 @dataclass(frozen=True, slots=True)
 class NewLesionsNow:
-    """The new lesions of one visit: whether another appeared, the sizes of those measured, whether all are gone."""
+    """The new lesions of one visit: the sizes measured, whether another appeared, whether those measured progressed.
 
-    another: bool
+    `present` says that one that was ever measured is not known to be gone.
+    """
+
     sizes: Mapping[str, Decimal]
-    gone: bool
+    another: bool
     progressed: bool
+    present: bool
 
     def growth_since(self, sizes: Mapping[str, Decimal]) -> Decimal:
         """How much the sum of those measured both times has grown."""
@@ -92,30 +95,29 @@ class NewLesionsNow:
 
 @dataclass(slots=True)
 class NewLesions:
-    """What is known of new lesions so far; those measured are summed among themselves."""
+    """What is known of new lesions so far: the last size of each that has a name, and the nadir of their own sum."""
 
-    known: set[str] = field(default_factory=set)
+    last: dict[str, Decimal | None] = field(default_factory=dict)
     nadir: Decimal | None = None
 
     def at(self, visit: Timepoint) -> NewLesionsNow:
         """Take one visit in."""
         sizes = {name: size for name, finding in visit.new_targets.items() if (size := _new_size(finding)) is not None}
-        named_anew = {name for name, size in sizes.items() if size and name not in self.known}
+        anew = any(size and name not in self.last for name, size in sizes.items())
         # A visit that measures only known new lesions restates them; one that names none speaks of another.
-        restated = bool(visit.new_targets) and visit.new_targets.keys() <= self.known
-        another = bool(named_anew) or (visit.new_lesion == "unequivocal" and not restated)
-        gone = bool(self.known) and self.known <= {name for name, size in sizes.items() if not size}
-        self.known |= set(visit.new_targets)
-        return NewLesionsNow(another, sizes, gone and not another, self._progressed(sizes, another))
+        restated = bool(visit.new_targets) and visit.new_targets.keys() <= self.last.keys()
+        another = anew or (visit.new_lesion == "unequivocal" and not restated)
+        self.last |= {name: self.last.get(name) for name in visit.new_targets} | sizes
+        present = any(size is None or size for size in self.last.values())
+        return NewLesionsNow(sizes, another, self._progressed(sizes, another), present)
 
     def _progressed(self, sizes: Mapping[str, Decimal], another: bool) -> bool:
         """Whether their own sum meets RECIST's PD, from their own nadir; another lesion starts the sum anew."""
-        total = sum(sizes.values(), ZERO)
-        if another or not sizes or sizes.keys() < self.known:
-            self.nadir = total if another and sizes else self.nadir
+        if sizes.keys() != self.last.keys() or not sizes:
             return False
-        progressed = self.nadir is not None and total >= progression_mm(self.nadir)
-        self.nadir = total if self.nadir is None else min(self.nadir, total)
+        total = sum(sizes.values(), ZERO)
+        progressed = not another and self.nadir is not None and total >= progression_mm(self.nadir)
+        self.nadir = total if another or self.nadir is None else min(self.nadir, total)
         return progressed
 
 
@@ -174,8 +176,8 @@ class Confirmation:
     def _without_progression(self, parts: Components, new: NewLesionsNow) -> Verdict:
         """RECIST's tables; a new lesion that is still there forbids iCR, not iPR or iSD."""
         verdict = recist.overall_response(replace(parts, new_lesion=False))
-        if verdict.code == "CR" and any(new.sizes.values()):
-            return Verdict("PR", ("overall iPR: a new lesion is still there",), _SOURCE)
+        if verdict.code == "CR" and new.present:
+            return Verdict("PR", ("overall iPR: a new lesion is not known to be gone",), _SOURCE)
         return replace(verdict, rule=_SOURCE)
 
     def _after_unconfirmed(self, waiting: Unconfirmed, parts: Components, tally: Tally, new: NewLesionsNow) -> Verdict:
@@ -191,18 +193,12 @@ class Confirmation:
             return Verdict("UPD", ("overall iUPD: still progression, no further growth of 5 mm",), _SOURCE)
         if _undecided(waiting, parts):
             return Verdict("NE", ("overall NE: the iUPD can be neither confirmed nor reset",), _SOURCE)
-        if waiting.by_new_lesion and not (new.gone or _improved(waiting, parts, tally)):
-            return self._new_lesion_only(parts, tally)
+        vanished = bool(self.new_lesions.last) and not new.present
+        if waiting.by_new_lesion and not (vanished or _improved(waiting, parts, tally)):
+            return Verdict("UPD", ("overall iUPD: no change since the new lesion appeared",), _SOURCE)
         self.waiting = None
         verdict = self._without_progression(parts, new)
         return verdict.adding("the iUPD before was not confirmed and is reset")
-
-    def _new_lesion_only(self, parts: Components, tally: Tally) -> Verdict:
-        all_gone = _of_baseline(parts) == "CR"
-        if all_gone and not tally.visit.new_targets and tally.visit.new_lesion == "no":
-            self.waiting = None
-            return Verdict("CR", ("all disease has disappeared, no new lesion is stated: the iUPD is reset",), _SOURCE)
-        return Verdict("UPD", ("overall iUPD: no change since the new lesion appeared",), _SOURCE)
 
     def _worse(self, waiting: Unconfirmed, parts: Components, tally: Tally, new: NewLesionsNow) -> list[str]:
         """What has grown further since the iUPD; small increases add up, they are measured from it."""

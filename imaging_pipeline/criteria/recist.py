@@ -89,12 +89,7 @@ def target_response(tally: Tally, history: History, params: Params) -> Verdict:
         return NO_BASELINE
     bounds = Bounds(PR_RATIO * tally.baseline, progression_mm(tally.nadir))
     verdict = first_that_holds(TARGET_TESTS, Asked(tally, history, params, bounds), "RECIST 1.1, 4.3.1")
-    doubtful = _doubtful_nodes(tally) if verdict.code == "PD" and history.complete else ()
-    return (
-        verdict.adding(f"review: {', '.join(doubtful)} between 10 and 15 mm may not be disease")
-        if doubtful
-        else verdict
-    )
+    return verdict.adding(*_doubtful_nodes(tally)) if verdict.code == "PD" and history.complete else verdict
 
 
 NO_BASELINE = Verdict("NE", ("target NE: a target was not evaluated at baseline, no sum can be compared",))
@@ -180,16 +175,14 @@ def against_baseline(asked: Asked) -> str:
 def _what_would_change(asked: Asked) -> str:
     if asked.history.complete:
         return "after a complete response any target that is back is PD"
-    bounds = asked.bounds
-    return (
-        f"PR at {plain(bounds.partial)} {bounds.unit} or less, PD at {plain(bounds.progression)} {bounds.unit} or more"
-    )
+    smaller, larger, unit = plain(asked.bounds.partial), plain(asked.bounds.progression), asked.bounds.unit
+    return f"PR at {smaller} {unit} or less, PD at {larger} {unit} or more"
 
 
 def _responding(history: History) -> bool:
     """Whether the targets responded and have not progressed since."""
-    since = next((index for index, code in enumerate(reversed(history.targets)) if code == "PD"), len(history.targets))
-    return any(code in ("CR", "PR") for code in history.targets[len(history.targets) - since :])
+    decisive = (code for code in reversed(history.targets) if code in ("CR", "PR", "PD"))
+    return next(decisive, "PD") != "PD"
 
 
 def _other_reading(code: str, asked: Asked) -> tuple[str, ...]:

@@ -197,7 +197,7 @@ def judge_visits(
             overall = overall_rule(parts, tally)
             judgement = _judgement(timeline, tally, ruler, target, non_target, overall)
             history.targets.append(target.code)
-            history.complete = history.complete or overall.code in ("CR", "iCR")
+            history.complete = history.complete or overall.code == "CR"
         history.tallies.append(tally)
         judgements.append(judgement)
     return tuple(judgements)
