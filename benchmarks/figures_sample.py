@@ -95,9 +95,9 @@ def main(scans: Path, results: Path) -> int:
             date = case.visits[judgement.visit].date
             expected = truth["visits"][date]["expected"].get(judgement.criterion, {})
             right = all(getattr(judgement, name) == expected.get(name, "") for name in CATEGORIES)
-            print(
-                f"{judgement.criterion} at {date}: {judgement.overall or '-'}, expected {expected.get('overall', '') or '-'}: {'right' if right else 'WRONG'}"
-            )
+            wanted = expected.get("overall", "") or "-"
+            said = f"{judgement.criterion} at {date}: {judgement.overall or '-'}, expected {wanted}"
+            print(f"{said}: {'right' if right else 'WRONG'}")
             reached &= right
     print("every bar reached" if reached else "a bar was missed")
     return 0 if reached else 1
