@@ -47,6 +47,7 @@ _WORDS = {
     "E-PIX-RESCALE": ("both RescaleSlope, above 0, and RescaleIntercept, or neither", _AGAIN),
     "E-HU-RESCALE": ("RescaleSlope, above 0, and RescaleIntercept in every slice", _AGAIN),
     "W-PIX-LOSSY": ("pixels as acquired", "do not compare its densities"),
+    "W-HU-TYPE": ("Hounsfield units", "check that its densities are Hounsfield units before using them"),
     "W-HU-JUMP": ("neighbouring slices within 100 HU", "look at these slices before using densities"),
     "W-HU-OFFSET": ("air at -1000 HU", "check the rescale before using densities"),
     "W-UNIT-ASSUMED": ("a stated unit", "convert it from DICOM if it is no CT"),

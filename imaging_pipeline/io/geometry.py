@@ -68,7 +68,9 @@ def plane_problem(header: Header, subject: str) -> Problem | None:
         return finding("E-GEOM-POS", subject, "no usable ImagePositionPatient")
     low, high = PIXEL_SPACING_MM
     if len(header.pixel_spacing) != 2 or not all(low <= length <= high for length in header.pixel_spacing):
-        return finding("E-GEOM-SPACING", subject, "no usable PixelSpacing")
+        detector = header.imager_pixel_spacing and not header.pixel_spacing
+        found = "only the spacing at the detector, ImagerPixelSpacing" if detector else "no usable PixelSpacing"
+        return finding("E-GEOM-SPACING", subject, found)
     return None
 
 

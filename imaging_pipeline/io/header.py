@@ -42,7 +42,6 @@ class Header(NamedTuple):
     content_date: str = ""
     content_time: str = ""
     modality: str = ""
-    manufacturer: str = ""
     series_description: str = ""
     manufacturer_model_name: str = ""
     patient_name: str = ""
@@ -65,7 +64,6 @@ class Header(NamedTuple):
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     acquisition_number: float | None = None
-    instance_number: float | None = None
     image_position_patient: tuple[float, ...] = ()
     image_orientation_patient: tuple[float, ...] = ()
     frame_of_reference_uid: str = ""
@@ -80,7 +78,6 @@ class Header(NamedTuple):
     bits_stored: int | None = None
     high_bit: int | None = None
     pixel_representation: int | None = None
-    pixel_padding_value: int | None = None
     rescale_intercept: float | None = None
     rescale_slope: float | None = None
     rescale_type: str = ""
@@ -170,7 +167,6 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00080023: ("content_date", _text),
     0x00080033: ("content_time", _text),
     0x00080060: ("modality", _text),
-    0x00080070: ("manufacturer", _text),
     0x0008103E: ("series_description", _text),
     0x00081090: ("manufacturer_model_name", _text),
     0x00100010: ("patient_name", _text),
@@ -193,7 +189,6 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x0020000D: ("study_instance_uid", _uid),
     0x0020000E: ("series_instance_uid", _uid),
     0x00200012: ("acquisition_number", _number),
-    0x00200013: ("instance_number", _number),
     0x00200032: ("image_position_patient", _numbers),
     0x00200037: ("image_orientation_patient", _numbers),
     0x00200052: ("frame_of_reference_uid", _text),
@@ -208,7 +203,6 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00280101: ("bits_stored", _short),
     0x00280102: ("high_bit", _short),
     0x00280103: ("pixel_representation", _short),
-    0x00280120: ("pixel_padding_value", _short),
     0x00281052: ("rescale_intercept", _number),
     0x00281053: ("rescale_slope", _number),
     0x00281054: ("rescale_type", _text),
@@ -226,7 +220,7 @@ _NOTHING = Header()
 
 
 #: What differs from slice to slice; all else is the same throughout a series, and decoded once for it.
-_OF_A_SLICE = frozenset({0x00020003, 0x00080018, 0x00080033, 0x00200013, 0x00200032})
+_OF_A_SLICE = frozenset({0x00020003, 0x00080018, 0x00080033, 0x00200032})
 
 #: Series whose common values a decoder remembers.
 _SERIES_REMEMBERED = 256

@@ -106,6 +106,7 @@ SAID_ALOUD = {
     "a stated spacing that is not the positions'": (put(SpacingBetweenSlices=5), "W-GEOM-THICKNESS"),
     "overlapping slices": (put(SliceThickness=5), "N-GEOM-OVERLAP"),
     "lossy compression": (put(LossyImageCompression="01"), "W-PIX-LOSSY"),
+    "a rescale to something else than HU": (put(RescaleType="US"), "W-HU-TYPE"),
     "a study date years off": (put(StudyDate="20190101"), "W-DATE"),
     "two kernels": (only(MIDDLE, put(ConvolutionKernel="B70")), "W-SERIES-MIXED"),
 }

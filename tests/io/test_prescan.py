@@ -83,8 +83,6 @@ def in_the_words_of(ours, dataset, tag):
         # Text is only compared, so its character set is not resolved.
         resolved = "\\".join(map(str, several)).strip()
         return resolved if resolved.isascii() else ours
-    if keyword_for_tag(tag) == "PixelPaddingValue" and several:
-        return several[0] % 65536
     return float(several[0]) if len(several) == 1 else None if not several else math.nan
 
 
