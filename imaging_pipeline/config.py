@@ -69,7 +69,9 @@ class SegmentConfig(Model):
 class MeasureConfig(Model):
     """Constants of the measurements; every one is printed in the report."""
 
-    calcium_threshold_hu: float = Field(default=200.0, description="Mineral is counted above this CT number.")
+    calcium_threshold_hu: float = Field(
+        default=180.0, description="Mineral is sought above this CT number, or above the noise where that is higher."
+    )
     sclerotic_sd: float = Field(
         default=2.0, gt=0, description="Lytic and sclerotic lie this many SD off the reference."
     )

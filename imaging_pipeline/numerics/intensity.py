@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.numerics.uncertainty import Estimate, independent_count, noise_sd, shell_sides, within
+from imaging_pipeline.numerics.uncertainty import Estimate, independent_count, shell_sides, within
 
 #: Below this a voxel holds air, above it metal. Source: HAZARDS 4 (metal); -300 HU is half-way from air to soft tissue.
 AIR_HU = -300.0
@@ -17,7 +17,7 @@ METAL_HU = 3000.0
 NOISE_CORRELATION_MM = 1.5
 
 
-def densities(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
+def densities(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise: float) -> dict[str, Estimate]:
     """First-order statistics of the CT numbers in a mask.
 
     Parameters
@@ -25,6 +25,7 @@ def densities(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid) -> dic
     array : (S, R, C) CT numbers in HU, with a margin around the mask.
     marked : (S, R, C) boolean.
     grid : the place of both.
+    noise : standard deviation of the image's noise in HU.
 
     Notes
     -----
@@ -34,8 +35,7 @@ def densities(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid) -> dic
     low, middle, high = np.percentile(values, (5.0, 50.0, 95.0))
     spread = float(values.std())
     count = independent_count(marked, grid.spacing_mm, NOISE_CORRELATION_MM)
-    noise = noise_sd(array) / np.sqrt(count)
-    error = float(np.hypot(noise, _border_sd(array, marked, values)))
+    error = float(np.hypot(noise / np.sqrt(count), _border_sd(array, marked, values)))
     cautions = cautions_of(values)
     found = {
         "mean_density": within(float(values.mean()), error),

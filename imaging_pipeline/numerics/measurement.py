@@ -19,7 +19,7 @@ from imaging_pipeline.numerics.calcification import calcifications
 from imaging_pipeline.numerics.comparability import compared
 from imaging_pipeline.numerics.intensity import densities
 from imaging_pipeline.numerics.size import cautions_of, sizes
-from imaging_pipeline.numerics.uncertainty import Estimate
+from imaging_pipeline.numerics.uncertainty import Estimate, noise_sd
 
 __all__ = ["compared", "measure"]
 
@@ -55,10 +55,11 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
         When the mask's voxels are not the volume's, or the image has no millimetres.
     """
     region = cut_out(volume, mask, lesion.lesion_id)
-    found = sizes(region.marked, region.grid)
+    noise = noise_sd(region.array)
+    found = sizes(region.marked, region.grid, region.array, noise)
     if volume.unit == HU:
-        found |= densities(region.array, region.marked, region.grid)
-        found |= calcifications(region.array, region.marked, region.grid, config)
+        found |= densities(region.array, region.marked, region.grid, noise)
+        found |= calcifications(region.array, region.marked, region.grid, noise, config)
     flags = cautions_of(region.marked, region.truncated)
     return tuple(
         _measurement(CATALOGUE[name].name, estimate.flagged(*flags), volume, mask, lesion, visit)

@@ -8,6 +8,7 @@ largest distance and surface come from the triangle mesh of the mask.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from scipy.spatial import ConvexHull
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from imaging_pipeline.domain.geometry import Grid, as_point
+from imaging_pipeline.numerics.border import shares
 from imaging_pipeline.numerics.contour import contours, smoothest
 from imaging_pipeline.numerics.uncertainty import Estimate, shell_sides, within
 
@@ -36,21 +38,26 @@ class Axes:
     perpendicular_lps: Points
 
 
-def sizes(marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
+def sizes(
+    marked: NDArray[np.bool_], grid: Grid, array: NDArray[Any] | None = None, noise: float = 0.0
+) -> dict[str, Estimate]:
     """Every size of a mask: diameters, extents, volume, surface.
 
     Parameters
     ----------
     marked : (S, R, C) boolean array, at least one voxel marked; voxels beyond its edges count as outside.
     grid : its place.
+    array : (S, R, C) image, if the volume is to be corrected for partial volume where the image allows.
+    noise : standard deviation of the image's noise.
 
     Returns
     -------
     dict
         Estimates by quantity, in mm, mm2, mm3.
     """
-    diameters, mesh = _diameters(axes(marked, grid), grid), _mesh_sizes(marked, grid)
-    return {**diameters, **mesh, "volume": _volume(marked, grid)}
+    corrected = None if array is None else shares(array, marked, grid.spacing_mm, noise)
+    volume = _counted_volume(marked, grid) if corrected is None else _corrected_volume(*corrected, grid)
+    return {**_diameters(axes(marked, grid), grid), **_mesh_sizes(marked, grid), "volume": volume}
 
 
 def axes(marked: NDArray[np.bool_], grid: Grid) -> Axes:
@@ -185,12 +192,20 @@ def _mesh_sizes(marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
     }
 
 
-def _volume(marked: NDArray[np.bool_], grid: Grid) -> Estimate:
+def _counted_volume(marked: NDArray[np.bool_], grid: Grid) -> Estimate:
     """Voxels times their volume; its error is that of a border lying at random between centres."""
     inner, outer = shell_sides(marked)
     border = 0.5 * float(np.count_nonzero(inner) + np.count_nonzero(outer))
     voxels = float(np.count_nonzero(marked))
     return within(voxels * grid.voxel_volume_mm3, float(np.sqrt(border / 12.0)) * grid.voxel_volume_mm3, lowest=0.0)
+
+
+def _corrected_volume(share: NDArray[np.float32], share_sd: float, grid: Grid) -> Estimate:
+    """Shares of voxels times their volume; their sum is not cut to 0 and 1, for cutting noise would add to it."""
+    border = np.count_nonzero((share != 0.0) & (share != 1.0))
+    volume = float(share.sum(dtype=np.float64)) * grid.voxel_volume_mm3
+    sd_mm3 = share_sd * float(np.sqrt(border)) * grid.voxel_volume_mm3
+    return within(volume, sd_mm3, lowest=0.0).flagged("partial_volume_corrected")
 
 
 def cautions_of(marked: NDArray[np.bool_], truncated: bool) -> tuple[str, ...]:
