@@ -174,7 +174,7 @@ def best_confirmed(window: Sequence[Response], start: datetime.date, params: Par
         return "PR"
     codes = [_unrepeated(response, start, params) for response in window]
     if lost and codes[-1] == "NE":
-        codes[-1] = params.early_cr_then_sd
+        codes.append(params.early_cr_then_sd)
     return min(codes, key=BEST_FIRST.index)
 
 

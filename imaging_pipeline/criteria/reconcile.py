@@ -19,6 +19,9 @@ from imaging_pipeline.errors import Problem
 
 Direction = Literal["unchanged", "smaller", "larger", "gone"]
 
+#: What one reader gives where another gives 1.
+BETWEEN_READERS = (Decimal("0.779"), Decimal("1.254"))
+
 _MM_PER_UNIT = {"mm": Decimal(1), "cm": Decimal(10)}
 _RESPONSES = ("CR", "PR", "SD", "PD", "NE", "NON-CR/NON-PD", "NED")
 _AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(mm|cm)\b")
@@ -228,26 +231,31 @@ def _sizes_against_measured(told: _Told, visit: Visit) -> Iterator[Problem]:
     measured = told.measured(visit)
     for entry in told.sizes(visit):
         here = measured.get(entry.quantity)
-        if here is None or _lies_within(size_mm(entry), here):
+        if here is None:
             continue
         both = f"{plain(size_mm(entry))} mm reported ({entry.source}), {plain(as_decimal(here.value))} mm measured"
         if entry.modality and entry.modality != here.modality:
-            yield _other_method(told.place(visit), f"{both}; {entry.modality} against {here.modality}")
-        else:
+            if entry.quantity == "longest_diameter":  # one flag a method says it all
+                yield _other_method(told.place(visit), f"{both}; {entry.modality} against {here.modality}")
+        elif contradicts(size_mm(entry), as_decimal(here.value)):
             effect = consequence(as_decimal(here.value), size_mm(entry))
             yield Problem(
                 "W-REPORTED-DIFFERS",
                 told.place(visit),
                 f"{entry.quantity} {both}: {effect}",
-                "the reported size inside the measured interval",
+                "a difference two readers may have, without another category",
                 "check the outline, or the report; the measured size is used",
             )
 
 
-def _lies_within(size: Decimal, here: Measurement) -> bool:
-    low = here.value if here.lower95 is None else here.lower95
-    high = here.value if here.upper95 is None else here.upper95
-    return as_decimal(low) <= size <= as_decimal(high)
+def contradicts(reported_mm: Decimal, measured_mm: Decimal) -> bool:
+    """Whether a reported size is more than another reader's view of the measured one, or changes the category.
+
+    Source: Yoon 2016, 95 % limits of agreement between readers of one lesion's longest diameter.
+    """
+    low, high = measured_mm * BETWEEN_READERS[0], measured_mm * BETWEEN_READERS[1]
+    other_category = reported_mm >= recist.progression_mm(measured_mm) or reported_mm <= recist.PR_RATIO * measured_mm
+    return other_category or not low <= reported_mm <= high
 
 
 def _other_method(place: str, found: str) -> Problem:
