@@ -199,7 +199,7 @@ def _lost(lesion, visits):
 
 def _stated(strings):
     return [
-        Measurement("L4", 0, "longest_diameter", 34.0, "mm", Reported(strings.get(3, "figure legend")), modality="CT"),
+        Measurement("L4", 0, "longest_diameter", 41.0, "mm", Reported(strings.get(3, "figure legend")), modality="CT"),
         Measurement("AX", 0, "longest_diameter", 32.0, "mm", Reported("ultrasound report"), modality="US"),
     ]
 

@@ -21,7 +21,7 @@ from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.record import read_case, write_case
 from imaging_pipeline.io.report import write_cohort, write_report
-from imaging_pipeline.io.report.attention import attention
+from imaging_pipeline.io.report.attention import attention, statements
 from imaging_pipeline.io.report.cohort import cohort_page
 from imaging_pipeline.io.report.figures import Plane, Window, hung, key_image, window_for
 from imaging_pipeline.io.report.lookup import Lookup
@@ -130,7 +130,7 @@ def test_a_value_shows_interval_change_and_evidence(page, patient):
 
 
 def test_reported_stands_beside_measured_and_the_contradiction_is_named(page):
-    assert "34.00 mm on CT figure legend 30.00 mm on CT ▲ contradicts" in page.text
+    assert "41.00 mm on CT figure legend 30.00 mm on CT ▲ contradicts" in page.text
 
 
 def test_a_lesion_that_was_never_measured_says_why_at_each_visit(page):
@@ -455,20 +455,21 @@ def test_attention_puts_errors_first_and_adds_what_the_measurements_tell(patient
     assert items[0].code == "E-REGISTER"
     assert items[-1].code == "N-FILE-PREAMBLE"
     found = {item.code: item.found for item in items}
-    assert "32.00\u202fmm on US reported (ultrasound report), 52.00\u202fmm on CT measured" in found["W-REPORTED"]
     assert "mean density" in found["W-COMPARE"]
 
 
-def test_a_stated_value_inside_the_interval_is_no_contradiction(patient):
+@pytest.mark.parametrize(("stated", "contradicted"), [(31.0, False), (36.0, True)])
+def test_a_stated_value_contradicts_where_it_would_change_the_category(patient, stated, contradicted):
     case = patient[0]
-    stated = tuple(
-        replace(each, value=30.5) if each.evidence.kind == "reported" and each.lesion_id == "L4" else each
+    measurements = tuple(
+        replace(each, value=stated) if each.evidence.kind == "reported" and each.lesion_id == "L4" else each
         for each in case.measurements
     )
-    subjects = [
-        each.subject for each in attention(Lookup(replace(case, measurements=stated))) if each.code == "W-REPORTED"
-    ]
-    assert subjects == ["AX at 2023-05-28"]
+    (about_l4,) = (
+        each for each in statements(Lookup(replace(case, measurements=measurements))) if each.stated.lesion_id == "L4"
+    )
+    assert about_l4.measured.value == 30.0
+    assert about_l4.contradicted is contradicted
 
 
 def test_the_sighting_that_was_measured_speaks_for_the_visit(patient):

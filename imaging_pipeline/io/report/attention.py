@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from imaging_pipeline.criteria.exact import as_decimal
+from imaging_pipeline.criteria.reconcile import contradicts
 from imaging_pipeline.domain.case import Measurement, Reported
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import Problem, Severity
@@ -24,18 +26,13 @@ class Statement:
 
     @property
     def contradicted(self) -> bool:
-        """Whether the stated value lies outside the measured one's interval, or differs where there is none."""
-        if self.measured is None:
-            return False
-        low = self.measured.value if self.measured.lower95 is None else self.measured.lower95
-        high = self.measured.value if self.measured.upper95 is None else self.measured.upper95
-        return not low <= self.stated.value <= high
+        """Whether the two differ by more than readers do, or by a response category."""
+        return self.measured is not None and contradicts(as_decimal(self.stated.value), as_decimal(self.measured.value))
 
 
 def attention(lookup: Lookup) -> tuple[Problem, ...]:
-    """The case's problems, contradictions between stated and measured, visits that do not compare; worst first."""
-    contradictions = (_contradiction(each, lookup) for each in statements(lookup) if each.contradicted)
-    return worst_first([*lookup.case.problems, *contradictions, *_incomparable(lookup)])
+    """The case's problems and the visits that do not compare; worst first."""
+    return worst_first([*lookup.case.problems, *_incomparable(lookup)])
 
 
 def worst_first(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -57,32 +54,20 @@ def statements(lookup: Lookup) -> tuple[Statement, ...]:
     )
 
 
-def _contradiction(statement: Statement, lookup: Lookup) -> Problem:
-    stated, measured = statement.stated, statement.measured
-    assert measured is not None
-    return Problem(
-        "W-REPORTED",
-        lookup.at(stated.lesion_id, stated.visit),
-        f"{CATALOGUE[stated.quantity].label} {wording.with_source(stated)} reported ({statement.source}), "
-        f"{wording.with_source(measured)} measured",
-        "the reported value inside the measured interval",
-        "check which of the two is right",
-    )
-
-
 def _incomparable(lookup: Lookup) -> list[Problem]:
-    groups: dict[tuple[str, int], list[Measurement]] = {}
+    """One problem a visit: what was measured otherwise than at baseline, and what that touches."""
+    groups: dict[int, list[Measurement]] = {}
     for each in lookup.case.measurements:
         if each.comparable is False:
-            groups.setdefault((each.lesion_id, each.visit), []).append(each)
+            groups.setdefault(each.visit, []).append(each)
     return [
         Problem(
             "W-COMPARE",
-            lookup.at(lesion_id, visit),
+            lookup.case.visits[number].date,
             f"{wording.listed(CATALOGUE[each.quantity].label for each in group)} not comparable with baseline "
             f"({wording.listed(flag for each in group for flag in each.flags) or 'no reason given'})",
             "the baseline's technique",
             "do not read the change as response",
         )
-        for (lesion_id, visit), group in groups.items()
+        for number, group in groups.items()
     ]
