@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from zlib import crc32
 
@@ -70,6 +70,18 @@ class Patient:
         curve = self.anatomy.trunk.spine
         deepest = (0.0, curve.middle_mm + curve.swing_mm + 68.0, curve.lordosis_z_mm + curve.half_period_mm)
         return float(moved(self.to_scanner(visit, "T6"), deepest)[1])
+
+    def lying_again(self, visit: int, purpose: str) -> Patient:
+        """The same patient on another table the same day: turned by up to 2 degrees, shifted by up to 9 mm."""
+        random = _stream(*self.seed, f"posture {visit} {purpose}")
+        state = self.visits[visit]
+        shift = random.uniform(-9.0, 9.0, 3)
+        turn = rotation(0, np.radians(random.uniform(-2.0, 2.0))) @ rotation(2, np.radians(random.uniform(-2.0, 2.0)))
+        turn[:3, 3] = shift
+        posture = replace(state.posture, body=as_matrix(turn @ np.array(state.posture.body)))
+        visits = list(self.visits)
+        visits[visit] = replace(state, posture=posture)
+        return replace(self, visits=tuple(visits))
 
     def movement(self, visit: int, bone: str) -> Matrix4:
         """Baseline LPS to a visit's LPS, for the piece a bone belongs to."""

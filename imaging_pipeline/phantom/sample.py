@@ -16,6 +16,7 @@ from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.phantom.dicom import series_folder, write_slice
 from imaging_pipeline.phantom.disease import AXILLA
 from imaging_pipeline.phantom.identifiers import identifier
+from imaging_pipeline.phantom.magnetic import acquire as acquire_magnetic
 from imaging_pipeline.phantom.patient import Patient, draw_patient
 from imaging_pipeline.phantom.prompts import lesion_entries
 from imaging_pipeline.phantom.protocols import Protocol, protocols
@@ -24,6 +25,9 @@ from imaging_pipeline.phantom.truth import DEFINITIONS, expected_response, lesio
 from imaging_pipeline.store import write_whole
 
 WriteMask = Callable[[Mask, Path], None]
+#: Acquires and writes all series of a modality at the baseline, at a scale, below a folder; their truth by role.
+Acquire = Callable[[Patient, str, Path], dict[str, Any]]
+BEYOND_CT: tuple[Acquire, ...] = (acquire_magnetic,)
 #: Slices of one task: few enough that two workers end together.
 SLICES_A_TASK = 16
 
@@ -75,7 +79,21 @@ class _LesionTask:
         return lesion_truth(self.patient, self.visit, self.lesion_id, self.protocol.machine.mineral)
 
 
-_Task = _SlicesTask | _LesionTask
+@dataclass(frozen=True, eq=False)
+class _BaselineTask:
+    """The series of another modality, which only the baseline holds."""
+
+    patient: Patient
+    scale: str
+    acquire: Acquire
+
+    def work(self, folder: Path, write_mask: WriteMask) -> dict[str, Any]:
+        """Acquire and write them; returns their truth by role."""
+        del write_mask
+        return self.acquire(self.patient, self.scale, folder)
+
+
+_Task = _SlicesTask | _LesionTask | _BaselineTask
 
 
 def write_sample(
@@ -119,6 +137,9 @@ def write_sample(
 
 
 def _tasks(patient: Patient, scale: str) -> Iterator[_Task]:
+    # The longest first, so that the workers end together.
+    for acquire in BEYOND_CT:
+        yield _BaselineTask(patient, scale, acquire)
     for visit in range(len(patient.visits)):
         for protocol in protocols(patient, visit, scale):
             count = series_grid(patient, visit, protocol).shape[0]
@@ -141,9 +162,12 @@ def _worked(tasks: list[_Task], folder: Path, write_mask: WriteMask, workers: in
 
 def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]]) -> dict[str, Any]:
     lesions: list[dict[str, Any]] = [{} for _ in patient.visits]
+    beyond_ct: list[dict[str, Any]] = [{} for _ in patient.visits]
     for task, result in found:
         if isinstance(task, _LesionTask) and task.patient is patient:
             lesions[task.visit][task.lesion_id] = result
+        elif isinstance(task, _BaselineTask) and task.patient is patient:
+            beyond_ct[0] |= result
     targets = [visit[AXILLA.lesion_id]["quantities"]["longest_diameter"] for visit in lesions]
     return {
         "course": patient.course.value,
@@ -155,7 +179,8 @@ def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]])
                 "series": {
                     protocol.region.role: _series_truth(patient, state.number, protocol)
                     for protocol in protocols(patient, state.number, scale)
-                },
+                }
+                | dict(sorted(beyond_ct[state.number].items())),
                 "movement": {
                     bone: rounded(patient.movement(state.number, bone), 9) for bone in ("pelvis", "L4", "L3", "T4")
                 },
@@ -173,6 +198,7 @@ def _series_truth(patient: Patient, visit: int, protocol: Protocol) -> dict[str,
     return {
         "series_instance_uid": identifier(patient.seed, visit, protocol.region.role, "series"),
         "series_description": protocol.series_description,
+        "modality": "CT",
         "kvp": protocol.machine.kvp,
         "noise_hu": protocol.machine.noise_hu,
         "point_spread_mm": protocol.machine.spread_mm,
