@@ -272,14 +272,14 @@ HEADER_BYTES = SOUND.index(struct.pack("<HH", 0x7FE0, 0x0010))
 FLIPS = st.tuples(st.integers(0, HEADER_BYTES + 12), st.integers(0, 255))
 
 
-@settings(max_examples=400, deadline=500)
+@settings(max_examples=400, deadline=None)
 @given(st.binary(max_size=2000), st.integers(0, len(SOUND)))
 def test_any_bytes_give_a_header_or_a_reason(noise, place):
     for content in (noise, SOUND[:132] + noise, SOUND[:place] + noise + SOUND[place:], SOUND[:place] + noise):
         assert isinstance(parse(content), Header)
 
 
-@settings(max_examples=600, deadline=500)
+@settings(max_examples=600, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(SOUND) - 3841), st.integers(0, 255)), min_size=1, max_size=8), st.booleans()
 )
