@@ -1,7 +1,8 @@
-"""Mineral in a lesion: its volume, its share, an Agatston-like score and its mass."""
+"""Mineral in a lesion: lytic, mixed and sclerotic shares; volume, share, score and mass of what is calcified."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ from scipy import ndimage
 
 from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.numerics.uncertainty import Estimate, within
+from imaging_pipeline.numerics.border import SPREAD_MM, unmixed
+from imaging_pipeline.numerics.intensity import Reference
+from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
 
 #: Agatston's threshold, the steps of his factor, his slice thickness and his smallest island. Source: RULES 7.
 AGATSTON_HU = 130.0
@@ -20,8 +23,7 @@ AGATSTON_SMALLEST_MM2 = 1.0
 #: Hydroxyapatite per HU above soft tissue at 120 kVp, mg/ml: a common scanner's, hence "uncalibrated".
 HYDROXYAPATITE_MG_PER_ML_HU = 0.8
 
-#: Standard deviation of the point spread in the plane, body to bone kernels, and of the smoothing before gradients.
-SPREAD_MM = 0.55
+#: Standard deviation of the smoothing in the plane before gradients are taken or voxels are told apart.
 SMOOTHING_MM = 0.3
 #: The same across slices, in slices: a box (1 / sqrt 12), widened because few slices show a peak's height.
 SPREAD_SLICES = 0.375
@@ -33,6 +35,10 @@ MUSCLE_HU = 55.0
 #: Standard deviation of the calcified volume over scanners, kernels and slices of 1-5 mm.
 #: Source for this and the spreads: phantom lesions of other seeds than those of benchmarks/figures_measure.py.
 RELATIVE_SD = 0.08
+#: Two tissues this near to each other leave no voxel between them that is neither.
+BLUR_REACH_MM = 1.5
+#: Standard deviation of a share over scanners, in percent of the lesion. Source: as above.
+SHARE_SD_PERCENT = 2.5
 
 
 def calcifications(
@@ -53,7 +59,7 @@ def calcifications(
     excess = _smoothed(array, grid) - np.float32(soft_hu)
     mineral = excess > threshold_hu - soft_hu
     # One voxel around what is above the threshold, for there lies what blur took from it.
-    mineral = ndimage.binary_dilation(mineral & marked, np.ones((1, 3, 3))) & marked
+    mineral = ndimage.binary_dilation(mineral & marked, np.ones((1, 3, 3), dtype=bool)) & marked
     whole_mm3 = np.count_nonzero(marked) * grid.voxel_volume_mm3
     volume_mm3 = min(sharp_volume_mm3(excess, mineral, grid), whole_mm3)
     error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, 2.0 * grid.voxel_volume_mm3 if volume_mm3 else 0.0))
@@ -65,6 +71,41 @@ def calcifications(
         "calcium_score": Estimate(agatston(array, marked, grid)),
         "calcium_mass": within(mass_mg, RELATIVE_SD * mass_mg, lowest=0.0).flagged("uncalibrated"),
     }
+
+
+def tissue_shares(
+    array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, reference: Reference, config: MeasureConfig
+) -> dict[str, Estimate]:
+    """Lytic, mixed and sclerotic shares of a lesion: less dense, as dense and denser than the reference's range.
+
+    A voxel between a lytic and a sclerotic neighbour is one of the two, blurred: the half-height between them decides.
+
+    Parameters
+    ----------
+    array : (S, R, C) CT numbers in HU.
+    marked : (S, R, C) boolean, the lesion.
+    grid : the place of both.
+    reference : healthy trabecular bone of the same scan.
+    config : how many standard deviations off the reference a lytic or sclerotic voxel lies.
+    """
+    reach_hu = config.sclerotic_sd * reference.sd_hu
+    low_hu, high_hu = reference.mean_hu - reach_hu, reference.mean_hu + reach_hu
+    values = unmixed(_smoothed(array, grid), marked, grid.spacing_mm)
+    size = [3, *(2 * max(1, round(BLUR_REACH_MM / step)) + 1 for step in grid.spacing_mm[1:])]
+    least = ndimage.minimum_filter(np.where(marked, values, np.inf), size)[marked]
+    most = ndimage.maximum_filter(np.where(marked, values, -np.inf), size)[marked]
+    values = values[marked]
+    between = (least < low_hu) & (most > high_hu)
+    half = 0.5 * (least + most)
+    lytic = float(np.mean(np.where(between, values < half, values < low_hu)))
+    sclerotic = float(np.mean(np.where(between, values >= half, values > high_hu)))
+    found = {"lytic_fraction": lytic, "mixed_fraction": 1.0 - lytic - sclerotic, "sclerotic_fraction": sclerotic}
+    return {name: _share(100.0 * share) for name, share in found.items()}
+
+
+def _share(percent: float) -> Estimate:
+    estimate = within(percent, SHARE_SD_PERCENT, lowest=0.0)
+    return replace(estimate, upper95=min(100.0, percent + NORMAL_95 * SHARE_SD_PERCENT))
 
 
 def sharp_volume_mm3(excess: NDArray[np.float32], where: NDArray[np.bool_], grid: Grid) -> float:

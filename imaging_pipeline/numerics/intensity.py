@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.numerics.uncertainty import Estimate, independent_count, shell_sides, within
+from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, independent_count, shell_sides, within
 
 #: Below this a voxel holds air, above it metal. Source: HAZARDS 4 (metal); -300 HU is half-way from air to soft tissue.
 AIR_HU = -300.0
 METAL_HU = 3000.0
 #: Noise of a body kernel is alike over about this distance. Source: full width of common soft-tissue kernels.
 NOISE_CORRELATION_MM = 1.5
+#: Trabecular texture is alike over about this distance, and spreads by this share of its mean at least.
+TEXTURE_MM = 6.0
+LEAST_TEXTURE = 0.1
 
 
 def densities(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise: float) -> dict[str, Estimate]:
@@ -47,6 +51,43 @@ def densities(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise:
         "max_density": Estimate(float(values.max())),
     }
     return {name: estimate.flagged(*cautions) for name, estimate in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Healthy trabecular bone: its mean, the spread of its texture without the noise, the error of the mean, in HU."""
+
+    mean_hu: float
+    sd_hu: float
+    error_hu: float
+
+
+def reference_density(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise: float) -> Reference:
+    """Density of healthy bone in a mask of it.
+
+    Parameters
+    ----------
+    array : (S, R, C) CT numbers in HU.
+    marked : (S, R, C) boolean, at least one voxel marked.
+    grid : the place of both.
+    noise : standard deviation of the image's noise in HU.
+    """
+    values = array[marked].astype(np.float64)
+    mean = float(values.mean())
+    texture = float(np.sqrt(max(values.var() - noise**2, (LEAST_TEXTURE * mean) ** 2)))
+    count = independent_count(marked, grid.spacing_mm, TEXTURE_MM)
+    return Reference(mean, texture, float(np.hypot(texture, noise) / np.sqrt(count)))
+
+
+def normalised(mean_density: Estimate, reference: Reference) -> dict[str, Estimate]:
+    """Reference density, and the lesion's mean density divided by it."""
+    ratio = mean_density.value / reference.mean_hu
+    lesion_sd = (mean_density.value - (mean_density.lower95 or mean_density.value)) / NORMAL_95
+    error = np.hypot(lesion_sd, ratio * reference.error_hu) / reference.mean_hu
+    return {
+        "reference_density": within(reference.mean_hu, reference.error_hu),
+        "normalised_density": within(ratio, float(error)).flagged(*mean_density.flags),
+    }
 
 
 def cautions_of(values: NDArray[np.float64]) -> tuple[str, ...]:

@@ -12,12 +12,13 @@ from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.case import Measurement, Segmented
 from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Mask, Volume
-from imaging_pipeline.domain.lesions import Lesion
+from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.quantities import CATALOGUE, HU
 from imaging_pipeline.errors import SpaceError, StageError
-from imaging_pipeline.numerics.calcification import calcifications
+from imaging_pipeline.numerics.calcification import calcifications, tissue_shares
 from imaging_pipeline.numerics.comparability import compared
-from imaging_pipeline.numerics.intensity import densities
+from imaging_pipeline.numerics.intensity import densities, normalised, reference_density
+from imaging_pipeline.numerics.reference import reference_bone
 from imaging_pipeline.numerics.size import cautions_of, sizes
 from imaging_pipeline.numerics.uncertainty import Estimate, noise_sd
 
@@ -60,6 +61,8 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
     if volume.unit == HU:
         found |= densities(region.array, region.marked, region.grid, noise)
         found |= calcifications(region.array, region.marked, region.grid, noise, config)
+        if lesion.kind is Kind.BONE:
+            found |= _beside_healthy_bone(volume, mask, region, noise, found["mean_density"], config)
     flags = cautions_of(region.marked, region.truncated)
     return tuple(
         _measurement(CATALOGUE[name].name, estimate.flagged(*flags), volume, mask, lesion, visit)
@@ -67,7 +70,19 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
     )
 
 
-def cut_out(volume: Volume, mask: Mask, subject: str) -> Region:
+def _beside_healthy_bone(
+    volume: Volume, mask: Mask, region: Region, noise: float, mean_density: Estimate, config: MeasureConfig
+) -> dict[str, Estimate]:
+    bone = reference_bone(volume, mask)
+    if bone is None:
+        return {"mean_density": mean_density.flagged("no_reference")}
+    beside = cut_out(volume, bone, "reference", margin_mm=0.0)
+    reference = reference_density(beside.array, beside.marked, beside.grid, noise)
+    shares = tissue_shares(region.array, region.marked, region.grid, reference, config)
+    return {**normalised(mean_density, reference), **shares}
+
+
+def cut_out(volume: Volume, mask: Mask, subject: str, margin_mm: float = MARGIN_MM) -> Region:
     """The part of volume and mask around the lesion.
 
     Raises
@@ -98,7 +113,7 @@ def cut_out(volume: Volume, mask: Mask, subject: str) -> Region:
     truncated = any(
         size > 1 and (part.start == 0 or part.stop == size) for part, size in zip(box, volume.grid.shape, strict=True)
     )
-    wide = _widened(box, volume.grid)
+    wide = _widened(box, volume.grid, margin_mm)
     grid = volume.grid.crop(wide)
     return Region(volume.array[wide], tight.on(grid).array, grid, truncated)
 
@@ -120,11 +135,11 @@ def _box_in(grid: Grid, part: Grid, subject: str) -> tuple[slice, slice, slice]:
     return slices, rows, columns
 
 
-def _widened(box: tuple[slice, slice, slice], grid: Grid) -> tuple[slice, slice, slice]:
+def _widened(box: tuple[slice, slice, slice], grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:
     slices, rows, columns = (
         slice(max(0, part.start - margin), min(size, part.stop + margin))
         for part, size, margin in zip(
-            box, grid.shape, (int(np.ceil(MARGIN_MM / mm)) for mm in grid.spacing_mm), strict=True
+            box, grid.shape, (int(np.ceil(margin_mm / mm)) for mm in grid.spacing_mm), strict=True
         )
     )
     return slices, rows, columns

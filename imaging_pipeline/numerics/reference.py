@@ -1,0 +1,143 @@
+"""Healthy bone to compare a lesion with: the vertebral bodies above and below it, found in the same scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imaging_pipeline.domain.images import Mask, MaskRole, Volume
+from imaging_pipeline.numerics.pyramid import Level, finest
+
+#: Where neighbours are looked for: this far around the lesion, this far above and below, in steps of about this.
+REACH_ACROSS_MM = 44.0
+REACH_ALONG_MM = 62.0
+STEP_MM = 3.0
+#: Bone with its marrow is denser than this; discs, muscle and fat are not.
+BONE_HU = 115.0
+#: A ball of this radius fits into a vertebral body; arches, ribs and the walls of broken bodies are thinner.
+BALL_MM = 7.5
+#: What lies this deep in a body, and this far from anything denser by that share, is trabecular: neither shell nor
+#: blur reaches it. No farther from the body's middle than the pedicles.
+SHELL_MM = 4.5
+SHELL_DENSER = 0.45
+CORE_MM = 13.0
+#: Sizes of a body without its rims; what is longer along the spine is a vessel full of contrast, or two bodies.
+SMALLEST_ML, LARGEST_ML = 3.0, 70.0
+TALLEST_MM = 46.0
+#: A neighbour keeps a disc's distance from the lesion, and lies no farther to the side than the spine bends.
+NEAREST_MM = 4.0
+FARTHEST_ASIDE_MM = 30.0
+#: Healthy trabecular bone is seldom outside this range.
+HEALTHY_HU = (60.0, 350.0)
+#: Of two neighbours that differ by more than this share, only the one more like common bone is taken.
+ALIKE = 0.3
+COMMON_HU = 160.0
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """The trabecular core of a vertebral body on a coarse level, its density, and how far above the lesion it lies."""
+
+    core: NDArray[np.bool_]
+    core_hu: float
+    above_mm: float
+
+
+def reference_bone(volume: Volume, lesion: Mask) -> Mask | None:
+    """The inside of the nearest healthy vertebral bodies above and below a lesion.
+
+    Parameters
+    ----------
+    volume : a CT in HU, placed in the patient.
+    lesion : the lesion's mask, on the volume's lattice.
+
+    Returns
+    -------
+    Mask or None
+        Role REFERENCE, on a part of the volume's grid; None where no healthy body is found.
+    """
+    lesion_lps = lesion.grid.to_lps(np.argwhere(lesion.array))
+    reach = np.array([REACH_ACROSS_MM, REACH_ACROSS_MM, REACH_ALONG_MM])
+    corners = lesion_lps.mean(axis=0) + reach * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
+    part = volume.crop(volume.grid.box_around(corners, 0.0))
+    level = finest(part, STEP_MM)
+    chosen = _alike(_nearest(bodies(level, lesion_lps)))
+    if not chosen:
+        return None
+    core = np.any([body.core for body in chosen], axis=0)
+    return Mask(_finer(core, level, part), part.grid, "reference_bone", MaskRole.REFERENCE)
+
+
+def bodies(level: Level, lesion_lps: NDArray[np.float64]) -> tuple[Body, ...]:
+    """Healthy vertebral bodies near a lesion's points (N, 3) but apart from it."""
+    solid = _solid(level.array > BONE_HU, level.grid.spacing_mm)
+    near = _near(level, lesion_lps)
+    labels, count = ndimage.label(solid)
+    found = []
+    for number in range(1, count + 1):
+        own = labels == number
+        offset = level.grid.to_lps(np.argwhere(own)) - lesion_lps.mean(axis=0)
+        middle = offset.mean(axis=0)
+        if (
+            not (own & near).any()
+            and SMALLEST_ML <= len(offset) * level.grid.voxel_volume_mm3 / 1000.0 <= LARGEST_ML
+            and np.ptp(offset[:, 2]) <= TALLEST_MM
+            and np.hypot(middle[0], middle[1]) <= FARTHEST_ASIDE_MM
+        ):
+            core = _core(level, own)
+            core_hu = float(level.array[core].mean()) if core.any() else 0.0
+            if HEALTHY_HU[0] <= core_hu <= HEALTHY_HU[1]:
+                found.append(Body(core, core_hu, float(middle[2])))
+    return tuple(found)
+
+
+def _core(level: Level, own: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The trabecular middle of a body, its shell and its arch left out."""
+    depth_mm = ndimage.distance_transform_edt(own, level.grid.spacing_mm)
+    middle = np.unravel_index(int(np.argmax(depth_mm)), own.shape)
+    steps = (np.indices(own.shape).T - np.array(middle)).T * np.reshape(level.grid.spacing_mm, (3, 1, 1, 1))
+    inner = own & (np.sqrt((steps**2).sum(axis=0)) <= CORE_MM)
+    common_hu = float(np.median(level.array[inner & (depth_mm >= min(SHELL_MM, depth_mm.max()))]))
+    pure = own & (level.array < (1.0 + SHELL_DENSER) * common_hu)
+    return np.asarray(inner & (ndimage.distance_transform_edt(pure, level.grid.spacing_mm) >= SHELL_MM))
+
+
+def _solid(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """Where a ball of `BALL_MM` fits into bone: its opening."""
+    middles = ndimage.distance_transform_edt(bone, spacing_mm) >= BALL_MM
+    if not middles.any():
+        return middles
+    return np.asarray(ndimage.distance_transform_edt(~middles, spacing_mm) < BALL_MM)
+
+
+def _near(level: Level, lesion_lps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    index = np.rint(level.grid.to_index(lesion_lps)).astype(int)
+    index = index[np.all((index >= 0) & (index < level.array.shape), axis=1)]
+    away = np.ones(level.array.shape, dtype=bool)
+    away[tuple(index.T)] = False
+    return np.asarray(ndimage.distance_transform_edt(away, level.grid.spacing_mm) < NEAREST_MM)
+
+
+def _nearest(found: tuple[Body, ...]) -> tuple[Body, ...]:
+    """The nearest above and the nearest below."""
+    sides = ([body for body in found if body.above_mm > 0], [body for body in found if body.above_mm <= 0])
+    return tuple(min(side, key=lambda body: abs(body.above_mm)) for side in sides if side)
+
+
+def _alike(found: tuple[Body, ...]) -> tuple[Body, ...]:
+    if len(found) == 2 and abs(found[0].core_hu - found[1].core_hu) > ALIKE * max(body.core_hu for body in found):
+        return (min(found, key=lambda body: abs(body.core_hu - COMMON_HU)),)
+    return found
+
+
+def _finer(core: NDArray[np.bool_], level: Level, part: Volume) -> NDArray[np.bool_]:
+    """A coarse mask on the voxels its blocks were made of."""
+    result = np.zeros(part.grid.shape, dtype=bool)
+    steps = zip(level.grid.spacing_mm, part.grid.spacing_mm, strict=True)
+    for axis, (coarse, fine) in enumerate(steps):
+        core = np.repeat(core, round(coarse / fine), axis=axis)
+    result[tuple(slice(0, size) for size in core.shape)] = core
+    return result
