@@ -35,7 +35,8 @@ from imaging_pipeline.io import folder, lesions, record, report, tables
 from imaging_pipeline.io.intake import Intake, take_in
 from imaging_pipeline.io.patients import PatientRecord
 from imaging_pipeline.io.sanity import density_problems
-from imaging_pipeline.pipeline import code_version, follow
+from imaging_pipeline.pipeline import follow
+from imaging_pipeline.stages import code_version
 from imaging_pipeline.store import Store, write_whole
 
 #: What one case may use before its worker is stopped; two 1000-slice CTs in memory are about 2 GiB.

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import cached_property, lru_cache, partial
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import TypeVar
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from imaging_pipeline import __version__, plugins
 from imaging_pipeline.config import Config, LesionEntry
@@ -25,23 +19,17 @@ from imaging_pipeline.domain.case import (
     Values,
     Visit,
 )
-from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.geometry import Transform
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
 from imaging_pipeline.domain.prompts import Outline, Placed, Prompt
-from imaging_pipeline.errors import Problem, SpaceError, StageError
-from imaging_pipeline.numerics.measurement import compared, measure
+from imaging_pipeline.errors import Problem, StageError
+from imaging_pipeline.numerics.comparability import compared
+from imaging_pipeline.numerics.measurement import measure
 from imaging_pipeline.numerics.registration import refine, register
 from imaging_pipeline.numerics.segmentation import carry
+from imaging_pipeline.stages import Stages
 from imaging_pipeline.store import Store
-
-#: Half the side of the cut-out kept around each lesion, for pictures and for the reader.
-VIEW_MARGIN_MM = 40.0
-
-Result = TypeVar("Result")
-Load = Callable[[Series], Volume]
-
 
 #: Marks by lesion and visit number.
 Marks = Mapping[tuple[str, int], Placed]
@@ -53,7 +41,7 @@ def follow(
     lesions: tuple[Lesion, ...],
     marks: Marks,
     told: tuple[LesionEntry, ...],
-    load: Load,
+    load: Callable[[Series], Volume],
     config: Config,
     store: Store | None = None,
 ) -> tuple[Case, Values]:
@@ -74,12 +62,11 @@ def follow(
     store
         Keeps the results of stages; without one everything is computed.
     """
-    stages = _Stages(load, config, store or Store())
-    sightings, problems = _look_for(lesions, visits, marks, stages)
-    measurements: tuple[Measurement, ...] = ()
-    for sighting in sightings:
-        measurements += stages.measured(sighting, lesions)
-    measurements = (*compared(measurements, visits), *reported(told, visits))
+    stages = Stages(load, config, store or Store())
+    looks = _look_for(lesions, visits, marks, stages)
+    sightings = tuple(look.sighting for look in looks)
+    measured = tuple(item for look in looks for item in look.measurements)
+    measurements = (*compared(measured, visits), *reported(told, visits))
     lesions, role_problems = decide_roles(lesions, visits, sightings, measurements)
     assessments: tuple[Assessment, ...] = ()
     for criterion in config.assess.criteria:
@@ -99,227 +86,118 @@ def follow(
                 inputs=tuple(series.digest for visit in visits for series in visit.series),
                 methods=_methods(config),
             ),
-            problems=(*problems, *role_problems, *reconcile(told, visits, measurements, assessments)),
+            problems=(
+                *(problem for look in looks for problem in look.problems),
+                *role_problems,
+                *reconcile(told, visits, measurements, assessments),
+            ),
         ),
         stages.values,
     )
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What came of looking for one lesion at one visit."""
+
+    sighting: Sighting
+    measurements: tuple[Measurement, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A lesion as it was first outlined: what later visits are searched with."""
+
+    series: Series
+    mask: Mask
+
+
 def _look_for(
-    lesions: tuple[Lesion, ...], visits: tuple[Visit, ...], marks: Marks, stages: _Stages
-) -> tuple[tuple[Sighting, ...], tuple[Problem, ...]]:
+    lesions: tuple[Lesion, ...], visits: tuple[Visit, ...], marks: Marks, stages: Stages
+) -> tuple[_Look, ...]:
     # Visit by visit, so that the volumes of one visit are in memory together and then let go.
-    sightings: list[Sighting] = []
-    problems: list[Problem] = []
-    first_seen: dict[str, tuple[Series, Mask]] = {}
-    for visit in visits:
-        for lesion in lesions:
-            sighting, found = _look_at(lesion, visit, marks, first_seen, stages)
-            sightings.append(sighting)
-            problems += found
-    return tuple(sightings), tuple(problems)
+    first: dict[str, _Seen] = {}
+    return tuple(
+        _look_at(lesion, visit, marks.get((lesion.lesion_id, visit.number)), first, stages)
+        for visit in visits
+        for lesion in lesions
+    )
 
 
-def _look_at(
-    lesion: Lesion, visit: Visit, marks: Marks, first_seen: dict[str, tuple[Series, Mask]], stages: _Stages
-) -> tuple[Sighting, tuple[Problem, ...]]:
+def _look_at(lesion: Lesion, visit: Visit, placed: Placed | None, first: dict[str, _Seen], stages: Stages) -> _Look:
+    seen = first.get(lesion.lesion_id)
     nothing = Sighting(lesion.lesion_id, visit.number, Outcome.NOT_IMAGED)
-    placed = marks.get((lesion.lesion_id, visit.number))
-    transform: Transform | None = None
-    if placed is not None:
-        series = placed.series
-    elif lesion.lesion_id in first_seen:
-        candidates = _same_role(first_seen[lesion.lesion_id][0], visit)
-        if not candidates:
-            return nothing, (_not_imaged(lesion, visit),)
-        series = candidates[0]
-    else:
-        return nothing, ()
-    nothing = replace(nothing, outcome=Outcome.NOT_EVALUABLE, series_uid=series.series_instance_uid)
-    if placed is None:
-        baseline, shape = first_seen[lesion.lesion_id]
-        found = stages.registered(baseline, series, shape, lesion)
-        if isinstance(found, Problem):
-            return nothing, (_of(lesion, visit, found),)
-        transform = found
-        outline = stages.carried(shape, transform, series)
-        if isinstance(outline, Problem):
-            return nothing, (_of(lesion, visit, outline),)
-        placed = Placed(series, (Outline(outline),))
-    mask = stages.segmented(series, Prompt(lesion.kind, placed.marks), given=transform is None)
-    if isinstance(mask, Problem):
-        return replace(nothing, transform=transform), (_of(lesion, visit, mask),)
-    first_seen.setdefault(lesion.lesion_id, (series, mask))
-    sighting = replace(
+    if placed is None and seen is None:
+        return _Look(nothing)
+    series = placed.series if placed else _same_role(seen, visit)
+    if series is None:
+        return _Look(nothing, problems=(_not_imaged(lesion, visit),))
+    try:
+        transform, mask = _outline(lesion, series, placed, seen, stages)
+    except StageError as refusal:
+        missed = replace(nothing, outcome=Outcome.NOT_EVALUABLE, series_uid=series.series_instance_uid)
+        return _Look(missed, problems=(replace(refusal.problem, subject=_name(lesion, visit)),))
+    first.setdefault(lesion.lesion_id, _Seen(series, mask))
+    found = replace(
         nothing,
         outcome=Outcome.MEASURED,
+        series_uid=series.series_instance_uid,
         mask=mask.digest,
         view=stages.viewed(series, mask).digest,
         transform=transform,
         confidence=mask.confidence,
         method=mask.maker,
     )
-    return sighting, stages.doubts(lesion, visit, mask)
+    return _Look(found, stages.measured(series, mask, lesion, visit.number), stages.doubts(mask, _name(lesion, visit)))
 
 
-class _Stages:
-    """The stages of one case, each remembered by its inputs."""
-
-    def __init__(self, load: Load, config: Config, store: Store) -> None:
-        self._load = load
-        self._config = config
-        self._store = store
-        self.values: dict[str, Mask | Volume] = {}
-        self._series: dict[str, Series] = {}
-
-    def registered(self, fixed: Series, moving: Series, shape: Mask, lesion: Lesion) -> Transform | Problem:
-        config = self._config.register_
-        whole = self._attempt(
-            "register",
-            (fixed, moving, config),
-            Transform,
-            lambda: register(self._load(fixed), self._load(moving), config),
-        )
-        if isinstance(whole, Problem):
-            return whole
-        return self._attempt(
-            "refine",
-            (fixed, moving, whole, shape, lesion.kind, config),
-            Transform,
-            lambda: refine(self._load(fixed), self._load(moving), whole, shape, lesion.kind, config),
-        )
-
-    def carried(self, shape: Mask, transform: Transform, series: Series) -> Mask | Problem:
-        return self._attempt(
-            "carry",
-            (shape, transform, series),
-            Mask,
-            lambda: carry(shape, transform, self._load(series).grid),
-        )
-
-    def segmented(self, series: Series, prompt: Prompt, *, given: bool) -> Mask | Problem:
-        drawn = [mark.mask for mark in prompt.marks if isinstance(mark, Outline)]
-        if given and drawn:
-            return self._kept(drawn[0])  # a reader's outline is taken as it is
-        config = self._config.segment
-        segmenter = plugins.load("segmenters", config.segmenter)
-        mask = self._attempt(
-            "segment",
-            (plugins.origin("segmenters", config.segmenter), series, prompt, config),
-            Mask,
-            lambda: segmenter(self._load(series), prompt, config),
-        )
-        return mask if isinstance(mask, Problem) else self._kept(mask)
-
-    def viewed(self, series: Series, mask: Mask) -> Volume:
-        self._series[mask.digest] = series
-
-        def cut() -> Volume:
-            volume = self._load(series)
-            marked = mask.grid.to_lps(np.argwhere(mask.array))
-            return volume.crop(volume.grid.box_around(marked, VIEW_MARGIN_MM))
-
-        view = self._store.remember("view", self._code, (series, mask, VIEW_MARGIN_MM), Volume, cut)
-        self.values[view.digest] = view
-        return view
-
-    def measured(self, sighting: Sighting, lesions: tuple[Lesion, ...]) -> tuple[Measurement, ...]:
-        if sighting.outcome is not Outcome.MEASURED:
-            return ()
-        lesion = next(lesion for lesion in lesions if lesion.lesion_id == sighting.lesion_id)
-        mask, series = self.values[sighting.mask], self._series[sighting.mask]
-        assert isinstance(mask, Mask)
-        config = self._config.measure
-        return self._store.remember(
-            "measure",
-            self._code,
-            (series, mask, lesion, sighting.visit, config),
-            tuple[Measurement, ...],
-            lambda: measure(self._load(series), mask, lesion, sighting.visit, config),
-        )
-
-    def doubts(self, lesion: Lesion, visit: Visit, mask: Mask) -> tuple[Problem, ...]:
-        floor = self._config.segment.min_confidence
-        if mask.confidence is None or mask.confidence >= floor:
-            return ()
-        return (
-            Problem(
-                "W-SEG-CONFIDENCE",
-                f"{lesion.lesion_id} at {visit.date}",
-                f"an outline of confidence {mask.confidence:.2f}",
-                f"at least {floor:.2f}",
-                "check the outline before using its numbers",
-            ),
-        )
-
-    def _kept(self, mask: Mask) -> Mask:
-        self.values[mask.digest] = mask
-        return mask
-
-    def _attempt(
-        self, stage: str, inputs: object, kind: type[Result], compute: Callable[[], Result]
-    ) -> Result | Problem:
-        # A stage that finds no answer has found that out for good: the refusal is kept like a result.
-        def outcome() -> Result | Problem:
-            try:
-                return compute()
-            except (StageError, SpaceError) as error:
-                return error.problem
-
-        return self._store.remember(stage, self._code, inputs, kind | Problem, outcome)
-
-    @cached_property
-    def _code(self) -> str:
-        return code_version()
+def _outline(
+    lesion: Lesion, series: Series, placed: Placed | None, seen: _Seen | None, stages: Stages
+) -> tuple[Transform | None, Mask]:
+    """A reader's own outline as it is; else one drawn from a reader's marks; else from the shape seen first."""
+    if placed is not None:
+        drawn = [mark for mark in placed.marks if isinstance(mark, Outline)]
+        if drawn:
+            return None, stages.kept(drawn[0].mask)
+        return None, stages.segmented(series, Prompt(lesion.kind, placed.marks))
+    assert seen is not None
+    transform = stages.registered(seen.series, series, seen.mask, lesion.kind)
+    carried = stages.carried(seen.mask, transform, series)
+    return transform, stages.segmented(series, Prompt(lesion.kind, (carried,)))
 
 
-@lru_cache
-def code_version() -> str:
-    """Digest of this package's source: results of other code are never taken for results of this code."""
-    package = files(__package__)
-    folders = (package / "numerics", package / "domain", package / "io", package)
-    return digest(
-        tuple(item.read_bytes() for folder in folders for item in _sorted(folder) if item.name.endswith(".py"))
-    )
-
-
-def _sorted(folder: Traversable) -> list[Traversable]:
-    return sorted(folder.iterdir(), key=lambda item: item.name)
-
-
-def _same_role(series: Series, visit: Visit) -> list[Series]:
-    """The visit's series of the same role, the most alike in technique first."""
-    if not series.role:
-        return []
-    alike = [other for other in visit.series if other.role == series.role]
-    return sorted(alike, key=partial(_unlikeness, series))
+def _same_role(seen: _Seen | None, visit: Visit) -> Series | None:
+    """The visit's series of the role a lesion was first seen in, the one most alike in technique."""
+    if seen is None or not seen.series.role:
+        return None
+    alike = [series for series in visit.series if series.role == seen.series.role]
+    return min(alike, key=lambda series: _unlikeness(seen.series, series), default=None)
 
 
 def _unlikeness(series: Series, other: Series) -> tuple[bool, float, str]:
-    thickness = (series.technique.slice_thickness or 0.0) - (other.technique.slice_thickness or 0.0)
-    return (
-        series.technique.convolution_kernel != other.technique.convolution_kernel,
-        abs(thickness),
-        other.series_instance_uid,
-    )
+    thickness_mm = (series.technique.slice_thickness or 0.0) - (other.technique.slice_thickness or 0.0)
+    other_kernel = series.technique.convolution_kernel != other.technique.convolution_kernel
+    return other_kernel, abs(thickness_mm), other.series_instance_uid
+
+
+def _name(lesion: Lesion, visit: Visit) -> str:
+    return f"{lesion.lesion_id} at {visit.date}"
 
 
 def _not_imaged(lesion: Lesion, visit: Visit) -> Problem:
     return Problem(
         "W-NOT-IMAGED",
-        f"{lesion.lesion_id} at {visit.date}",
+        _name(lesion, visit),
         "no series of the role it was first seen in",
         "the same kind of scan at every visit",
         "check the series roles in the configuration, or whether the scan is missing",
     )
 
 
-def _of(lesion: Lesion, visit: Visit, problem: Problem) -> Problem:
-    return replace(problem, subject=f"{lesion.lesion_id} at {visit.date}")
-
-
 def _methods(config: Config) -> tuple[str, ...]:
+    """The first line of each stage that had a part, as the report's Methods."""
     segmenter = plugins.load("segmenters", config.segment.segmenter)
-    stages = [register, refine, carry, segmenter, measure, compared, decide_roles, reconcile]
-    stages[-1:-1] = [plugins.load("criteria", name) for name in config.assess.criteria]
+    criteria = [plugins.load("criteria", name) for name in config.assess.criteria]
+    stages = [register, refine, carry, segmenter, measure, compared, decide_roles, *criteria, reconcile]
     return tuple((stage.__doc__ or stage.__name__).strip().splitlines()[0] for stage in stages)
