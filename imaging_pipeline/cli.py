@@ -107,7 +107,7 @@ def index(scans: Path, config_file: Path | None, as_json: bool) -> None:
             series["modality"],
             series["role"] or "-",
             str(series["slices"]),
-            " x ".join(f"{length:.2f}" for length in series["spacing_mm"] or ()),
+            " x ".join("-" if length is None else f"{length:.2f}" for length in series["spacing_mm"] or ()),
             series["verdict"],
             " ".join(problem["code"] for problem in series["issues"]),
         )

@@ -18,6 +18,7 @@ HU = "[hnsf'U]"
 ONE = "1"
 PERCENT = "%"
 MG = "mg"
+COUNTS = "{counts}"
 
 
 class Needs(StrEnum):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline import plugins
+from imaging_pipeline.domain.quantities import COUNTS
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io import geometry
 from imaging_pipeline.io.findings import finding
@@ -22,7 +23,11 @@ from imaging_pipeline.io.header import File, Header
 
 #: A stack of one technique has one value of each.
 _TECHNIQUE = ("kvp", "convolution_kernel", "contrast_bolus_agent", "slice_thickness", "echo_time")
+#: Modalities whose stored values mean nothing without a rescale.
+_SCALED = ("CT", "PT")
 
+#: Units of PET (0054,1001) in UCUM. Source: DICOM PS3.3 C.8.9.1.1.3.
+PET_UNITS = {"BQML": "Bq/mL", "CNTS": COUNTS, "GML": "g/mL"}
 
 #: Slices that agree, as a part of all, before the others are odd.
 MOST = 0.75
@@ -46,7 +51,7 @@ def refusals(files: Sequence[File], uid: str) -> list[Problem]:
         return [finding("E-UNSUPPORTED", uid, f"modality {', '.join(filter(str.isalnum, sorted(unknown))) or '?'}")]
     if any(file.header.rows is None for file in files):
         return [finding("E-UNSUPPORTED", uid, "an object that is no image")]
-    for check in (geometry.plane_problem, _format, _rescale):
+    for check in (geometry.plane_problem, _format, rescale_problem, _units):
         found = [problem for file in files if (problem := check(file.header, uid)) is not None]
         if found:
             return gathered(found, uid)
@@ -66,13 +71,19 @@ def _format(header: Header, uid: str) -> Problem | None:
     return None if sound else finding("E-PIX-FORMAT", uid, f"another format, {stored} bits stored")
 
 
-def _rescale(header: Header, uid: str) -> Problem | None:
+def rescale_problem(header: Header, uid: str) -> Problem | None:
+    """Why stored values cannot be scaled, if they cannot."""
     slope, intercept = header.rescale_slope, header.rescale_intercept
-    if slope is None and intercept is None and header.modality != "CT":
+    if slope is None and intercept is None and header.modality not in _SCALED:
         return None
     if slope is not None and intercept is not None and isfinite(slope) and isfinite(intercept) and slope > 0:
         return None
     return finding("E-HU-RESCALE" if header.modality == "CT" else "E-PIX-RESCALE", uid, "no usable rescale")
+
+
+def _units(header: Header, uid: str) -> Problem | None:
+    known = header.modality != "PT" or header.units in PET_UNITS
+    return None if known else finding("E-PIX-UNITS", uid, "no known Units")
 
 
 def doubts(header: Header, uid: str) -> list[Problem]:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import UID, RLELossless
 
 from imaging_pipeline.errors import RefusedError
@@ -25,6 +26,9 @@ from imaging_pipeline.io.prescan import EXPLICIT_BIG, NATIVE
 #: The quickest plug-in first, by trial; what none of them decodes is refused.
 _PLUGINS = ("pyjpegls", "pylibjpeg", "gdcm")
 
+#: Red, green and blue. Source: DICOM PS3.3 C.7.6.3.1.2 (Y of YBR_FULL; ITU-R BT.601).
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
 _JPEG, _J2K, _JP2 = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
 _FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
 
@@ -32,7 +36,7 @@ Stored = NDArray[np.int16 | np.uint16]
 
 
 def stored_pixels(content: bytes, header: Header, subject: str, frame: int = 0) -> Stored:
-    """The stored values of one frame of an image of 16 allocated bits, (R, C), unused bits cleared.
+    """The stored values of one grey frame of 16 allocated bits, (R, C), unused bits cleared.
 
     Parameters
     ----------
@@ -59,29 +63,44 @@ def stored_pixels(content: bytes, header: Header, subject: str, frame: int = 0) 
     return _right_justified(stored.astype(kind, copy=False).reshape(header.rows, header.columns), header.bits_stored)
 
 
-def _right_justified(stored: Stored, bits: int | None) -> Stored:
+def picture(document: Dataset, header: Header, subject: str, frame: int = 0) -> NDArray[Any]:
+    """The values of one frame of a grey or colour image of 8 or 16 bits, (R, C); colour becomes luminance, uint8.
+
+    Parameters
+    ----------
+    document
+        The whole file, its header without a fault.
+
+    Raises
+    ------
+    RefusedError
+        As `stored_pixels`.
+    """
+    decoder, plugin = get_decoder(UID(header.transfer_syntax_uid)), ""
+    if header.transfer_syntax_uid not in NATIVE:
+        decoder, plugin = _decoder_of(document.PixelData, header, subject, frame)
+    stored = _run(decoder, document, plugin, frame, subject)
+    if stored.ndim == 2:
+        return _right_justified(stored, header.bits_stored)
+    luminance: NDArray[np.uint8] = np.rint(stored @ _LUMINANCE).astype(np.uint8)
+    return luminance
+
+
+def _right_justified(stored: NDArray[Any], bits: int | None) -> NDArray[Any]:
     """Values without what other uses (overlays) left in the bits above them."""
-    if bits is None or bits == 16:
+    allocated = 8 * stored.dtype.itemsize
+    if bits is None or bits == allocated:
         return stored
-    if stored.dtype.kind == "u":
-        return stored & np.uint16((1 << bits) - 1)
-    return (stored << (16 - bits)) >> (16 - bits)
+    unused = allocated - bits
+    right: NDArray[Any] = (stored << unused) >> unused
+    return right
 
 
 def _decoded(fragments: bytes, header: Header, subject: str, number: int) -> NDArray[Any]:
-    frames = int(header.number_of_frames or 1)
-    try:
-        frame = get_frame(fragments, number, number_of_frames=frames)
-    except Exception as error:
-        raise _refusal(subject, "fragments that make no frame") from error
-    _check_stream(frame, header, subject)
-    decoder = get_decoder(UID(header.transfer_syntax_uid))
-    plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), None)
-    if plugin is None:
-        raise _refusal(subject, f"{decoder.UID.name}, for which no decoder is installed")
+    decoder, plugin = _decoder_of(fragments, header, subject, number)
     options: dict[str, Any] = {
         "pixel_keyword": "PixelData",
-        "number_of_frames": frames,
+        "number_of_frames": int(header.number_of_frames or 1),
         "rows": header.rows,
         "columns": header.columns,
         "samples_per_pixel": 1,
@@ -90,20 +109,43 @@ def _decoded(fragments: bytes, header: Header, subject: str, number: int) -> NDA
         "bits_stored": header.bits_stored,
         "pixel_representation": header.pixel_representation,
     }
+    return _run(decoder, fragments, plugin, number, subject, raw=True, **options)
+
+
+def _decoder_of(fragments: bytes, header: Header, subject: str, number: int) -> tuple[Decoder, str]:
+    """What decodes a compressed frame whose own header agrees with the file's."""
     try:
-        array: NDArray[Any] = decoder.as_array(fragments, index=number, raw=True, decoding_plugin=plugin, **options)[0]
+        frame = get_frame(fragments, number, number_of_frames=int(header.number_of_frames or 1))
+    except Exception as error:
+        raise _refusal(subject, "fragments that make no frame") from error
+    _check_stream(frame, header, subject)
+    decoder = get_decoder(UID(header.transfer_syntax_uid))
+    plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), None)
+    if plugin is None:
+        raise _refusal(subject, f"{decoder.UID.name}, for which no decoder is installed")
+    return decoder, plugin
+
+
+def _run(
+    decoder: Decoder, source: bytes | Dataset, plugin: str, number: int, subject: str, **options: Any
+) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = decoder.as_array(source, index=number, decoding_plugin=plugin, **options)[0]
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # decoders may fail in any way; a panic of one in Rust is no Exception
-        raise _refusal(subject, f"a stream that {plugin} cannot decode ({type(error).__name__})") from error
+        raise _refusal(
+            subject, f"a stream that {plugin or 'pydicom'} cannot decode ({type(error).__name__})"
+        ) from error
     return array
 
 
 def _check_stream(frame: bytes, header: Header, subject: str) -> None:
     if header.transfer_syntax_uid == RLELossless:
         segments = struct.unpack_from("<I", frame)[0] if len(frame) >= 64 else 0
-        if segments != 2:
-            raise _refusal(subject, f"{segments} RLE segments for 16-bit pixels")
+        needed = (header.samples_per_pixel or 1) * (header.bits_allocated or 16) // 8
+        if segments != needed:
+            raise _refusal(subject, f"{segments} RLE segments where the pixels need {needed}")
         return
     size = _stated_size(frame)
     if size != (header.rows, header.columns):

@@ -16,7 +16,7 @@ import pydicom
 from imaging_pipeline.config import SeriesRule
 from imaging_pipeline.domain.images import Instance, Series, Technique
 from imaging_pipeline.errors import Problem, Severity
-from imaging_pipeline.io import acceptance, geometry, sorting
+from imaging_pipeline.io import acceptance, geometry, planar, sorting
 from imaging_pipeline.io.dates import OF_DOCUMENTS, PRECEDENCE, date_of
 from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.frames import frame_headers
@@ -80,6 +80,8 @@ def records_of(files: Sequence[File], strays: Sequence[File], rules: Sequence[Se
     if all(file.header.modality in DOCUMENTS for file in sound):
         return (_record(sound, rules),)
     try:
+        if all(file.header.modality in planar.MODALITIES for file in sound):
+            return _images(sound, rules, uid)
         stacks, problems = _stacks(sound, uid)
     except _RefusalError as refusal:
         return (_record(sound, rules, refusal.problems),)
@@ -96,9 +98,7 @@ class _RefusalError(Exception):
 
 def _stacks(files: list[File], uid: str) -> tuple[list[list[File]], list[Problem]]:
     """The stacks in a series, and what is to be said of all of them."""
-    single = sorting.without_copies(files)
-    if single is None:
-        raise _RefusalError(finding("E-UID-CONFLICT", uid, "an instance UID with two contents"))
+    single = _once(files, uid)
     frames = _frames(single, uid)
     refusals = acceptance.refusals(frames, uid)
     if refusals:
@@ -107,12 +107,36 @@ def _stacks(files: list[File], uid: str) -> tuple[list[list[File]], list[Problem
     if len(frames) > len(single) and (len(planes) > 1 or sorting.crowd(frames) > 1):
         raise _RefusalError(finding("E-UNSUPPORTED", uid, "several stacks in one multi-frame file"))
     stacks = [stack for plane in planes for stack in _told_apart(plane, uid)]
-    copies = len(files) - len({file.path for stack in stacks for file in stack})
-    problems = [finding("N-FILE-COPY", uid, f"{copies} exact copies")] if copies else []
+    problems = _copies(len(files) - len({file.path for stack in stacks for file in stack}), uid)
     if len(stacks) > 1:
         sizes = " and ".join(str(len(stack)) for stack in stacks)
         problems.append(finding("W-SERIES-SPLIT", uid, f"stacks of {sizes} slices that differ"))
     return stacks, problems
+
+
+def _images(files: list[File], rules: Sequence[SeriesRule], uid: str) -> tuple[SeriesRecord, ...]:
+    """The records of a series of images that form no stack: one for each file."""
+    single = _once(files, uid)
+    problems = _copies(len(files) - len(single), uid)
+    if len(single) > 1:
+        problems.append(finding("N-SERIES-IMAGES", uid, f"{len(single)} images"))
+    records = []
+    for file in single:
+        shown = planar.plane(file.path, file.header)
+        record = _record([file], rules, [*problems, *shown.problems])
+        records.append(replace(record, series=replace(record.series, grid=shown.grid)))
+    return tuple(records)
+
+
+def _once(files: list[File], uid: str) -> list[File]:
+    single = sorting.without_copies(files)
+    if single is None:
+        raise _RefusalError(finding("E-UID-CONFLICT", uid, "an instance UID with two contents"))
+    return single
+
+
+def _copies(number: int, uid: str) -> list[Problem]:
+    return [finding("N-FILE-COPY", uid, f"{number} exact copies")] if number else []
 
 
 def _told_apart(plane: list[File], uid: str) -> list[list[File]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from imaging_pipeline.config import Config
+from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io import lesions
@@ -108,10 +109,18 @@ def _series_document(record: SeriesRecord) -> dict[str, Any]:
         "modality": series.modality,
         "role": series.role,
         "slices": series.grid.shape[0] if series.grid else len(series.instances),
-        "spacing_mm": list(series.grid.spacing_mm) if series.grid else None,
+        "spacing_mm": _spacing_mm(series.grid),
         "verdict": record.verdict.value,
         "issues": [problem.document for problem in record.problems],
     }
+
+
+def _spacing_mm(grid: Grid | None) -> list[float | None] | None:
+    """Slice, row and column spacing as far as they mean millimetres: the frames of a plane have no distance."""
+    if grid is None or grid.space is Space.PIXELS:
+        return None
+    slice_mm, *in_plane_mm = grid.spacing_mm
+    return [slice_mm if grid.space is Space.PATIENT else None, *in_plane_mm]
 
 
 def _regular_files(root: Path) -> Iterator[tuple[str, str, Problem | None]]:

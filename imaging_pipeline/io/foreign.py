@@ -61,7 +61,7 @@ def volume_of(array: NDArray[Any], matrix: ArrayLike, axis: int, series: Series,
     affine = np.asarray(matrix, dtype=np.float64)[:, [axis, row, column, 3]]
     slices, rows, columns = moved.shape
     grid = Grid((slices, rows, columns), as_matrix(affine))
-    return Volume(_compact(moved), grid, unit, replace(series, grid=grid))
+    return Volume(compact(moved), grid, unit, replace(series, grid=grid))
 
 
 def file_series(raw: bytes, modality: str) -> Series:
@@ -69,7 +69,8 @@ def file_series(raw: bytes, modality: str) -> Series:
     return Series("", "", "", modality, "", "", (Instance("", sha256(raw).hexdigest()),))
 
 
-def _compact(array: NDArray[Any]) -> NDArray[Any]:
+def compact(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy in the smallest kind of number a volume may hold: int16 where that holds every value, else float32."""
     limits = np.iinfo(np.int16)
     whole = array.dtype.kind in "iu" and array.min() >= limits.min and array.max() <= limits.max
     return np.array(array, dtype=np.int16 if whole else np.float32, order="C")

@@ -82,6 +82,7 @@ class Header(NamedTuple):
     rescale_slope: float | None = None
     rescale_type: str = ""
     lossy_image_compression: str = ""
+    units: str = ""
 
     @property
     def is_localizer(self) -> bool:
@@ -207,6 +208,7 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00281053: ("rescale_slope", _number),
     0x00281054: ("rescale_type", _text),
     0x00282110: ("lossy_image_compression", _text),
+    0x00541001: ("units", _text),
 }
 
 #: The tags that are read; the value of any other is skipped.

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from imaging_pipeline import plugins
 from imaging_pipeline.config import Config
 from imaging_pipeline.domain.images import Instance, Series, Volume
-from imaging_pipeline.domain.quantities import HU, ONE
+from imaging_pipeline.domain.quantities import COUNTS, HU, ONE
 from imaging_pipeline.errors import ConfigurationError, NothingToDoError, Problem, RefusedError, Severity
-from imaging_pipeline.io import geometry
-from imaging_pipeline.io.decode import Stored, stored_pixels
+from imaging_pipeline.io import geometry, planar
+from imaging_pipeline.io.acceptance import PET_UNITS
+from imaging_pipeline.io.decode import Stored, picture, stored_pixels
 from imaging_pipeline.io.dicom import DOCUMENTS, SeriesRecord, Verdict, verdict_on
 from imaging_pipeline.io.folder import index
+from imaging_pipeline.io.foreign import compact
 from imaging_pipeline.io.frames import frame_headers
 from imaging_pipeline.io.header import Header
 from imaging_pipeline.io.nifti import read_nifti
@@ -48,6 +50,27 @@ def load_ct(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG0
 def load_mr(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
     """MR signal was taken as stored, or scaled where the scanner states a scale."""
     return _volume(series, read, ONE)
+
+
+def load_pt(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
+    """PET activity was taken from the stored values by each slice's own slope, in the unit the file states."""
+    header = Scanner().parse(read(series.instances[0]), series.instances[0].sop_instance_uid)
+    return _volume(series, read, PET_UNITS.get(header.units, ONE))
+
+
+def load_us(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
+    """Ultrasound was taken as brightness, colour as its luminance, at the scale of its regions."""
+    return _pictures(series, read, ONE)
+
+
+def load_nm(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
+    """Planar scintigraphy was taken as counts, the anterior view before the posterior."""
+    return _pictures(series, read, COUNTS)
+
+
+def load_radiograph(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
+    """Radiographs were taken as stored, dense parts bright, at the pixel size in the patient where it is known."""
+    return _pictures(series, read, ONE)
 
 
 def load(record: SeriesRecord, config: Config) -> Volume:
@@ -187,6 +210,31 @@ def _frames(series: Series, read: Read) -> Iterator[tuple[Header, Stored]]:
             frames = frame_headers(pydicom.dcmread(BytesIO(content), stop_before_pixels=True), header)
         for number, frame in enumerate(frames):
             yield frame, stored_pixels(content, frame, instance.sop_instance_uid, number)
+
+
+def _pictures(series: Series, read: Read, unit: str) -> Volume:
+    """The frames of a planar image's one file."""
+    instance = series.instances[0]
+    content = read(instance)
+    header = Scanner().parse(content, instance.sop_instance_uid)
+    if header.fault is not None:
+        raise refused(header.fault)
+    shown = planar.plane(BytesIO(content), header)
+    if shown.grid is None or shown.grid != series.grid:
+        raise _changed(series.series_instance_uid)
+    document = pydicom.dcmread(BytesIO(content))
+    frames = [_grey(picture(document, header, instance.sop_instance_uid, frame), header) for frame in shown.order]
+    return Volume(compact(np.stack(frames)), shown.grid, unit, series)
+
+
+def _grey(stored: NDArray[Any], header: Header) -> NDArray[Any]:
+    """Values scaled as stated, high ones bright."""
+    if header.photometric_interpretation == "MONOCHROME1":
+        assert header.bits_stored is not None
+        signed = stored.dtype.kind == "i"
+        stored = ~stored if signed else stored ^ stored.dtype.type((1 << header.bits_stored) - 1)
+    slope, intercept = _rescale(header)
+    return stored if (slope, intercept) == (1.0, 0.0) else stored * np.float32(slope) + np.float32(intercept)
 
 
 def _fits(stored: Stored, header: Header) -> bool:

@@ -63,6 +63,7 @@ def read_mask(path: Path, volume: Volume, label: int | str = 1) -> Mask:
 
 def read_mask_on(path: Path, grid: Grid, label: int | str = 1) -> Mask:
     """As `read_mask`, for an image that is known by its grid alone."""
+    grid.require_patient(f"putting {path.name} on the image")
     if path.name.lower().endswith((".nii", ".nii.gz")):
         return placed(_labelled(read_nifti(path), label, "NIfTI", path.name), grid, path.name)
     if path.suffix.lower() == ".nrrd":

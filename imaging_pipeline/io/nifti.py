@@ -64,7 +64,10 @@ def write_nifti(image: Volume | Mask, path: Path) -> None:
     ------
     OutputError
         When the place cannot be written.
+    SpaceError
+        When the voxels have no place in the patient, which every reader of the file would believe they have.
     """
+    image.grid.require_patient(f"writing {path.name}")
     array = image.array.astype(np.uint8) if isinstance(image, Mask) else image.array
     # Index (column, row, slice) is the same memory read backwards.
     affine = RAS_TO_LPS @ image.grid.matrix[:, [2, 1, 0, 3]]

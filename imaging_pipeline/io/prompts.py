@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from imaging_pipeline.config import LesionEntry, MaskSource, PixelPoint, PromptEntry
 from imaging_pipeline.domain.case import Visit
 from imaging_pipeline.domain.codes import SITES
-from imaging_pipeline.domain.geometry import Grid, PointLps, as_point
+from imaging_pipeline.domain.geometry import Grid, PointLps, Space, as_point
 from imaging_pipeline.domain.images import Mask, Series
 from imaging_pipeline.domain.lesions import Lesion
 from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Point
@@ -68,7 +68,9 @@ def _series_of(prompt: PromptEntry, visit: Visit, subject: str) -> Series:
     named = [
         series
         for series in visit.series
-        if series.grid is not None and prompt.series in ("", series.role, series.series_instance_uid)
+        if series.grid is not None
+        and series.grid.space is Space.PATIENT
+        and prompt.series in ("", series.role, series.series_instance_uid)
     ]
     place = _place(prompt)
     showing = [series for series in named if place is None or (series.grid is not None and series.grid.contains(place))]

@@ -25,6 +25,7 @@ _OF_ONE_STACK = attrgetter(
     "header.columns",
     "header.frame_of_reference_uid",
     "header.is_localizer",
+    "header.units",
 )
 
 _OF_ONE_IMAGE = attrgetter(
