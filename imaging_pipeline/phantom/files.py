@@ -108,8 +108,15 @@ def fill(dataset: Dataset, frames: Sequence[NDArray[np.unsignedinteger]], bits_s
     dataset.BitsAllocated = 8 * frames[0].dtype.itemsize
     dataset.BitsStored, dataset.HighBit = bits_stored, bits_stored - 1
     dataset.PixelRepresentation = 0
-    dataset.PixelData = encapsulate([bytes(jpeg_ls.encode_array(np.ascontiguousarray(frame))) for frame in frames])
+    dataset.PixelData = encapsulate([_compressed(frame) for frame in frames])
     dataset["PixelData"].is_undefined_length = True
+
+
+def _compressed(frame: NDArray[np.unsignedinteger]) -> bytes:
+    # A precision of 8 bits or less would make the encoder take 16-bit words for bytes.
+    bits = max(int(frame.max()).bit_length(), 8 * frame.dtype.itemsize - 7)
+    rows, columns = frame.shape
+    return bytes(jpeg_ls.encode_buffer(frame.tobytes(), rows, columns, 1, bits))
 
 
 def save(dataset: FileDataset, path: Path) -> None:

@@ -20,14 +20,17 @@ from imaging_pipeline.phantom.magnetic import acquire as acquire_magnetic
 from imaging_pipeline.phantom.patient import Patient, draw_patient
 from imaging_pipeline.phantom.prompts import lesion_entries
 from imaging_pipeline.phantom.protocols import Protocol, protocols
+from imaging_pipeline.phantom.radiograph import acquire as acquire_radiograph
 from imaging_pipeline.phantom.scanner import scan_slice, series_grid, true_mask
+from imaging_pipeline.phantom.scintigram import acquire as acquire_scintigram
 from imaging_pipeline.phantom.truth import DEFINITIONS, expected_response, lesion_truth, rounded
+from imaging_pipeline.phantom.ultrasound import acquire as acquire_ultrasound
 from imaging_pipeline.store import write_whole
 
 WriteMask = Callable[[Mask, Path], None]
 #: Acquires and writes all series of a modality at the baseline, at a scale, below a folder; their truth by role.
 Acquire = Callable[[Patient, str, Path], dict[str, Any]]
-BEYOND_CT: tuple[Acquire, ...] = (acquire_magnetic,)
+BEYOND_CT: tuple[Acquire, ...] = (acquire_magnetic, acquire_radiograph, acquire_ultrasound, acquire_scintigram)
 #: Slices of one task: few enough that two workers end together.
 SLICES_A_TASK = 16
 

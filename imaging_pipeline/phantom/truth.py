@@ -59,6 +59,13 @@ DEFINITIONS = {
     "front; height_middle at 50 %, height_posterior at 85 %.",
     "height_loss": "Largest loss of the three heights against the mean of both neighbours.",
     "expected": "RECIST 1.1 from true diameters and new lesions; bone that heals or stays is NON-CR/NON-PD.",
+    "signal_ratio_muscle": "Mean MR signal of the lesion's matter over muscle's, without noise and blur; "
+    "signal_ratio_reference: over the trabecular bone of healthy vertebrae.",
+    "ultrasound": "Diameters of the mass in the plane of the frame, without the nerve that enters and leaves it.",
+    "radiograph": "Heights in the patient; on the detector they are magnified as stated.",
+    "uptake_ratio": "Mean counts without noise in the lesion's box over those in the reference boxes (both "
+    "neighbouring vertebrae, or the opposite side), each the geometric mean of both views; boxes as "
+    "[first row, first column], [row and column after the last], anterior then posterior.",
     "movement": "4 x 4, from the baseline's LPS to this visit's, for the piece that bears a bone.",
 }
 
