@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +22,13 @@ from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.errors import RefusedError, SpaceError
 from imaging_pipeline.io.contours import filled
+from imaging_pipeline.io.documents import document_of
 from imaging_pipeline.io.frames import frame_headers
 from imaging_pipeline.io.geometry import axes_of, plane_problem
 from imaging_pipeline.io.header import Header
 from imaging_pipeline.io.loaders import refused
 from imaging_pipeline.io.nifti import read_nifti
 from imaging_pipeline.io.nrrd import read_nrrd
-from imaging_pipeline.io.prescan import Scanner
 
 #: Affines in single precision and positions of three decimals agree far better than this part of a voxel.
 OFF_LATTICE = 0.05
@@ -134,13 +133,10 @@ def _labelled(volume: Volume, label: int | str, maker: str, subject: str) -> Mas
 
 
 def _document(path: Path) -> pydicom.Dataset:
-    content = path.read_bytes()
-    header = Scanner().parse(content, path.name)
-    if header.fault is not None:
-        raise refused(header.fault)
-    if header.sop_class_uid not in (*_SEG, _RTSTRUCT):
+    document = document_of(path)
+    if document.SOPClassUID not in (*_SEG, _RTSTRUCT):
         raise _refusal("E-MASK-KIND", path.name, "another kind of DICOM object", "a SEG or an RTSTRUCT")
-    return pydicom.dcmread(BytesIO(content))
+    return document
 
 
 @contextmanager

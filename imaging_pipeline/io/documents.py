@@ -1,0 +1,26 @@
+"""DICOM objects about images, handed to pydicom only after the strict reader believed them."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+
+from imaging_pipeline.io.loaders import refused
+from imaging_pipeline.io.prescan import Scanner
+
+
+def document_of(path: Path) -> pydicom.Dataset:
+    """The object in a file.
+
+    Raises
+    ------
+    RefusedError
+        When the file cannot be believed.
+    """
+    content = path.read_bytes()
+    header = Scanner().parse(content, path.name)
+    if header.fault is not None:
+        raise refused(header.fault)
+    return pydicom.dcmread(BytesIO(content))
