@@ -62,7 +62,7 @@ class SegmentConfig(Model):
     """Drawing the outline."""
 
     segmenter: str = "competition"
-    smoothness: float = Field(default=2.0, gt=0, description="Evidence (log-odds) one voxel face of outline must save.")
+    smoothness: float = Field(default=3.0, gt=0, description="Evidence (log-odds) one voxel face of outline must save.")
     min_confidence: float = Field(default=0.5, ge=0, le=1, description="Below this the outline is flagged for review.")
 
 

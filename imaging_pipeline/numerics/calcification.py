@@ -23,8 +23,9 @@ AGATSTON_SMALLEST_MM2 = 1.0
 #: Hydroxyapatite per HU above soft tissue at 120 kVp, mg/ml: a common scanner's, hence "uncalibrated".
 HYDROXYAPATITE_MG_PER_ML_HU = 0.8
 
-#: Standard deviation of the smoothing in the plane before gradients are taken or voxels are told apart.
+#: Standard deviation of the smoothing in the plane before gradients are taken, and before voxels are told apart.
 SMOOTHING_MM = 0.3
+TISSUE_SMOOTHING_MM = 0.6
 #: The same across slices, in slices: a box (1 / sqrt 12), widened because few slices show a peak's height.
 SPREAD_SLICES = 0.375
 #: Mineral stands out of the noise by this many standard deviations, or is not counted.
@@ -35,10 +36,14 @@ MUSCLE_HU = 55.0
 #: Standard deviation of the calcified volume over scanners, kernels and slices of 1-5 mm.
 #: Source for this and the spreads: phantom lesions of other seeds than those of benchmarks/figures_measure.py.
 RELATIVE_SD = 0.08
+#: The same of mineral that is none but blur from dense bone outside, as a share of the lesion.
+SPILL_SD = 0.01
 #: Two tissues this near to each other leave no voxel between them that is neither.
 BLUR_REACH_MM = 1.5
+#: The denser of the two must stand out by this many standard deviations of the noise.
+NEIGHBOUR_SIGNAL_TO_NOISE = 3.0
 #: Standard deviation of a share over scanners, in percent of the lesion. Source: as above.
-SHARE_SD_PERCENT = 2.5
+SHARE_SD_PERCENT = 3.5
 
 
 def calcifications(
@@ -56,25 +61,34 @@ def calcifications(
     """
     soft_hu = soft_tissue_hu(array[marked], noise)
     threshold_hu = max(config.calcium_threshold_hu, soft_hu + LOWEST_SIGNAL_TO_NOISE * noise)
-    excess = _smoothed(array, grid) - np.float32(soft_hu)
+    excess = _smoothed(array, grid, SMOOTHING_MM) - np.float32(soft_hu)
     mineral = excess > threshold_hu - soft_hu
     # One voxel around what is above the threshold, for there lies what blur took from it.
     mineral = ndimage.binary_dilation(mineral & marked, np.ones((1, 3, 3), dtype=bool)) & marked
     whole_mm3 = np.count_nonzero(marked) * grid.voxel_volume_mm3
     volume_mm3 = min(sharp_volume_mm3(excess, mineral, grid), whole_mm3)
-    error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, 2.0 * grid.voxel_volume_mm3 if volume_mm3 else 0.0))
+    error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, SPILL_SD * whole_mm3 if volume_mm3 else 0.0))
     to_mg = HYDROXYAPATITE_MG_PER_ML_HU * grid.voxel_volume_mm3 / 1000.0
     mass_mg = float(excess[mineral].sum(dtype=np.float64)) * to_mg
     return {
         "calcified_volume": within(volume_mm3, error_mm3, lowest=0.0),
         "calcified_fraction": within(100.0 * volume_mm3 / whole_mm3, 100.0 * error_mm3 / whole_mm3, lowest=0.0),
-        "calcium_score": Estimate(agatston(array, marked, grid)),
+        "calcium_score": Estimate(
+            agatston(array, marked, grid),
+            agatston(array, marked, grid, AGATSTON_HU + 0.5 * noise),
+            agatston(array, marked, grid, AGATSTON_HU - 0.5 * noise),
+        ),
         "calcium_mass": within(mass_mg, RELATIVE_SD * mass_mg, lowest=0.0).flagged("uncalibrated"),
     }
 
 
 def tissue_shares(
-    array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, reference: Reference, config: MeasureConfig
+    array: NDArray[Any],
+    marked: NDArray[np.bool_],
+    grid: Grid,
+    noise: float,
+    reference: Reference,
+    config: MeasureConfig,
 ) -> dict[str, Estimate]:
     """Lytic, mixed and sclerotic shares of a lesion: less dense, as dense and denser than the reference's range.
 
@@ -85,17 +99,18 @@ def tissue_shares(
     array : (S, R, C) CT numbers in HU.
     marked : (S, R, C) boolean, the lesion.
     grid : the place of both.
+    noise : standard deviation of the image's noise in HU.
     reference : healthy trabecular bone of the same scan.
     config : how many standard deviations off the reference a lytic or sclerotic voxel lies.
     """
     reach_hu = config.sclerotic_sd * reference.sd_hu
     low_hu, high_hu = reference.mean_hu - reach_hu, reference.mean_hu + reach_hu
-    values = unmixed(_smoothed(array, grid), marked, grid.spacing_mm)
+    values = unmixed(_smoothed(array, grid, TISSUE_SMOOTHING_MM), marked, grid.spacing_mm)
     size = [3, *(2 * max(1, round(BLUR_REACH_MM / step)) + 1 for step in grid.spacing_mm[1:])]
     least = ndimage.minimum_filter(np.where(marked, values, np.inf), size)[marked]
     most = ndimage.maximum_filter(np.where(marked, values, -np.inf), size)[marked]
     values = values[marked]
-    between = (least < low_hu) & (most > high_hu)
+    between = (least < low_hu) & (most > high_hu + NEIGHBOUR_SIGNAL_TO_NOISE * noise)
     half = 0.5 * (least + most)
     lytic = float(np.mean(np.where(between, values < half, values < low_hu)))
     sclerotic = float(np.mean(np.where(between, values >= half, values > high_hu)))
@@ -147,7 +162,7 @@ def soft_tissue_hu(values: NDArray[Any], noise: float) -> float:
     return peak_hu if peak_hu <= DENSEST_SOFT_TISSUE_HU else MUSCLE_HU
 
 
-def agatston(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid) -> float:
+def agatston(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, threshold_hu: float = AGATSTON_HU) -> float:
     """Area above 130 HU in each plane times a factor of its peak, scaled to slices of 3 mm.
 
     Notes
@@ -156,7 +171,7 @@ def agatston(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid) -> floa
     """
     plane = np.zeros((3, 3, 3), dtype=int)
     plane[1] = 1
-    islands, count = ndimage.label(marked & (array > AGATSTON_HU), plane)
+    islands, count = ndimage.label(marked & (array > threshold_hu), plane)
     if not count:
         return 0.0
     index = np.arange(1, count + 1)
@@ -166,8 +181,8 @@ def agatston(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid) -> floa
     return float((areas_mm2 * factors)[counted].sum() * grid.spacing_mm[0] / AGATSTON_SLICE_MM)
 
 
-def _smoothed(array: NDArray[Any], grid: Grid) -> NDArray[np.float32]:
-    widths = (0.0, *(SMOOTHING_MM / step for step in grid.spacing_mm[1:]))
+def _smoothed(array: NDArray[Any], grid: Grid, width_mm: float) -> NDArray[np.float32]:
+    widths = (0.0, *(width_mm / step for step in grid.spacing_mm[1:]))
     return np.asarray(ndimage.gaussian_filter(array.astype(np.float32), widths))
 
 

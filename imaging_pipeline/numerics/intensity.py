@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, independent_count, shell_sides, within
+from imaging_pipeline.numerics.border import unmixed
+from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, independent_count, within
 
 #: Below this a voxel holds air, above it metal. Source: HAZARDS 4 (metal); -300 HU is half-way from air to soft tissue.
 AIR_HU = -300.0
@@ -33,23 +34,27 @@ def densities(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise:
 
     Notes
     -----
-    Source: IBSI reference manual, intensity-based statistics (SD of the population, no discretisation).
+    Values are those of the voxels. Their intervals speak of the tissue: noise widens a distribution, and blur brings
+    in what lies outside. Source: IBSI reference manual, intensity-based statistics (SD of the population).
     """
     values = array[marked].astype(np.float64)
+    pure = unmixed(array.astype(np.float32), marked, grid.spacing_mm)[marked]
     low, middle, high = np.percentile(values, (5.0, 50.0, 95.0))
-    spread = float(values.std())
+    mean, spread = float(values.mean()), float(values.std())
     count = independent_count(marked, grid.spacing_mm, NOISE_CORRELATION_MM)
-    error = float(np.hypot(noise / np.sqrt(count), _border_sd(array, marked, values)))
-    cautions = cautions_of(values)
+    chance = float(np.hypot(spread, noise) / np.sqrt(count))
+    # What the noise of `count` independent values reaches at most, on average.
+    extreme = noise * float(np.sqrt(2.0 * np.log(count)))
     found = {
-        "mean_density": within(float(values.mean()), error),
-        "median_density": within(float(middle), 1.2533 * error),
-        "sd_density": within(spread, float(spread / np.sqrt(2.0 * count)), lowest=0.0),
-        "p05_density": within(float(low), 2.113 * error),
-        "p95_density": within(float(high), 2.113 * error),
-        "min_density": Estimate(float(values.min())),
-        "max_density": Estimate(float(values.max())),
+        "mean_density": within(mean, float(np.hypot(noise / np.sqrt(count), mean - float(pure.mean())))),
+        "median_density": within(float(middle), float(np.hypot(1.2533 * chance, middle - np.median(pure)))),
+        "sd_density": Estimate(spread, float(np.sqrt(max(spread**2 - noise**2, 0.0))), spread + chance),
+        "p05_density": Estimate(float(low), float(low) - 4.0 * chance, float(low) + 1.645 * noise + 4.0 * chance),
+        "p95_density": Estimate(float(high), float(high) - 1.645 * noise - 4.0 * chance, float(high) + 4.0 * chance),
+        "min_density": Estimate(float(values.min()), float(values.min()), float(values.min()) + extreme),
+        "max_density": Estimate(float(values.max()), float(values.max()) - extreme, float(values.max())),
     }
+    cautions = cautions_of(values)
     return {name: estimate.flagged(*cautions) for name, estimate in found.items()}
 
 
@@ -94,13 +99,3 @@ def cautions_of(values: NDArray[np.float64]) -> tuple[str, ...]:
     """Air or metal among CT numbers, with its share in percent."""
     shares = {"W-HU-AIR": np.mean(values < AIR_HU), "W-HU-METAL": np.mean(values > METAL_HU)}
     return tuple(f"{code} {100.0 * share:.1f}%" for code, share in shares.items() if share > 0.0)
-
-
-def _border_sd(array: NDArray[Any], marked: NDArray[np.bool_], values: NDArray[np.float64]) -> float:
-    """How far the mean moves when the outline moves by a sixth of a pixel, one standard deviation of its place."""
-    inner, outer = shell_sides(marked)
-    core = marked & ~inner
-    wide = np.concatenate([values, array[outer]])
-    if not core.any():
-        return float(abs(wide.mean() - values.mean())) / 6.0
-    return float(abs(wide.mean() - array[core].mean())) / 12.0

@@ -15,10 +15,11 @@ from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.quantities import CATALOGUE, HU
 from imaging_pipeline.errors import SpaceError, StageError
+from imaging_pipeline.numerics.bone import rim, vertebra
 from imaging_pipeline.numerics.calcification import calcifications, tissue_shares
 from imaging_pipeline.numerics.comparability import compared
 from imaging_pipeline.numerics.intensity import densities, normalised, reference_density
-from imaging_pipeline.numerics.reference import reference_bone
+from imaging_pipeline.numerics.reference import healthy_neighbours
 from imaging_pipeline.numerics.size import cautions_of, sizes
 from imaging_pipeline.numerics.uncertainty import Estimate, noise_sd
 
@@ -73,13 +74,18 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
 def _beside_healthy_bone(
     volume: Volume, mask: Mask, region: Region, noise: float, mean_density: Estimate, config: MeasureConfig
 ) -> dict[str, Estimate]:
-    bone = reference_bone(volume, mask)
-    if bone is None:
+    neighbours = healthy_neighbours(volume, mask)
+    if neighbours is None:
         return {"mean_density": mean_density.flagged("no_reference")}
-    beside = cut_out(volume, bone, "reference", margin_mm=0.0)
-    reference = reference_density(beside.array, beside.marked, beside.grid, noise)
-    shares = tissue_shares(region.array, region.marked, region.grid, reference, config)
-    return {**normalised(mean_density, reference), **shares}
+    bone = cut_out(volume, neighbours.bone, "reference", margin_mm=0.0)
+    reference = reference_density(bone.array, bone.marked, bone.grid, noise)
+    own = (region.array, region.marked, region.grid)
+    return {
+        **normalised(mean_density, reference),
+        **tissue_shares(*own, noise, reference, config),
+        **rim(*own, reference, config),
+        **vertebra(neighbours, mask),
+    }
 
 
 def cut_out(volume: Volume, mask: Mask, subject: str, margin_mm: float = MARGIN_MM) -> Region:

@@ -39,15 +39,31 @@ COMMON_HU = 160.0
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """The trabecular core of a vertebral body on a coarse level, its density, and how far above the lesion it lies."""
+    """A vertebral body: its trabecular core on a coarse level, its core's density and middle, its height above."""
 
     core: NDArray[np.bool_]
     core_hu: float
+    middle_lps: NDArray[np.float64]
     above_mm: float
 
 
-def reference_bone(volume: Volume, lesion: Mask) -> Mask | None:
-    """The inside of the nearest healthy vertebral bodies above and below a lesion.
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The part of a CT around a lesion, and the nearest healthy vertebral bodies in it, from above downwards."""
+
+    part: Volume
+    level: Level
+    bodies: tuple[Body, ...]
+
+    @property
+    def bone(self) -> Mask:
+        """The trabecular bone of the bodies, of two unlike ones only that which is more like common bone."""
+        core = np.any([body.core for body in _alike(self.bodies)], axis=0)
+        return Mask(_finer(core, self.level, self.part), self.part.grid, "neighbours", MaskRole.REFERENCE)
+
+
+def healthy_neighbours(volume: Volume, lesion: Mask) -> Neighbours | None:
+    """The nearest healthy vertebral bodies above and below a lesion.
 
     Parameters
     ----------
@@ -56,19 +72,16 @@ def reference_bone(volume: Volume, lesion: Mask) -> Mask | None:
 
     Returns
     -------
-    Mask or None
-        Role REFERENCE, on a part of the volume's grid; None where no healthy body is found.
+    Neighbours or None
+        None where no healthy body is found.
     """
     lesion_lps = lesion.grid.to_lps(np.argwhere(lesion.array))
     reach = np.array([REACH_ACROSS_MM, REACH_ACROSS_MM, REACH_ALONG_MM])
     corners = lesion_lps.mean(axis=0) + reach * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
     part = volume.crop(volume.grid.box_around(corners, 0.0))
     level = finest(part, STEP_MM)
-    chosen = _alike(_nearest(bodies(level, lesion_lps)))
-    if not chosen:
-        return None
-    core = np.any([body.core for body in chosen], axis=0)
-    return Mask(_finer(core, level, part), part.grid, "reference_bone", MaskRole.REFERENCE)
+    chosen = _nearest(bodies(level, lesion_lps))
+    return Neighbours(part, level, chosen) if chosen else None
 
 
 def bodies(level: Level, lesion_lps: NDArray[np.float64]) -> tuple[Body, ...]:
@@ -90,7 +103,8 @@ def bodies(level: Level, lesion_lps: NDArray[np.float64]) -> tuple[Body, ...]:
             core = _core(level, own)
             core_hu = float(level.array[core].mean()) if core.any() else 0.0
             if HEALTHY_HU[0] <= core_hu <= HEALTHY_HU[1]:
-                found.append(Body(core, core_hu, float(middle[2])))
+                core_lps = level.grid.to_lps(np.argwhere(core))
+                found.append(Body(core, core_hu, core_lps.mean(axis=0), float(middle[2])))
     return tuple(found)
 
 

@@ -1,0 +1,128 @@
+"""What a lesion does to its bone: the rim around it, the wall of its vertebral body, the body's heights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imaging_pipeline.config import MeasureConfig
+from imaging_pipeline.domain.geometry import Grid
+from imaging_pipeline.domain.images import Mask
+from imaging_pipeline.numerics.border import unmixed
+from imaging_pipeline.numerics.intensity import Reference
+from imaging_pipeline.numerics.pyramid import Level
+from imaging_pipeline.numerics.reference import Neighbours
+from imaging_pipeline.numerics.spine import body_frame, height_mm
+from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
+from imaging_pipeline.numerics.wall import cortical_continuity
+
+#: A rim is looked for this far to either side of the border, in the plane.
+RIM_REACH_MM = 1.0
+#: Standard deviations over scanners. Source for these and those below: phantom lesions of other seeds than those of
+#: benchmarks/figures_measure.py.
+RIM_HU_SD = 8.0
+RIM_SD_PERCENT = 8.0
+
+#: Places where heights of a body are taken, as a share of its depth from front to back.
+HEIGHT_PLACES = {"height_anterior": 0.15, "height_middle": 0.5, "height_posterior": 0.85}
+#: Thicker slices do not show where an endplate ends.
+THICKEST_SLICE_MM = 3.0
+#: Error of one height, to which a share of the slice thickness is added.
+HEIGHT_SD_MM = 0.3
+HEIGHT_SD_SLICES = 0.25
+#: What a lesion's own voxels count as when its body's outline is sought: bone that was.
+FORMER_BONE_HU = 160.0
+
+WALL_SD_PERCENT = 6.0
+
+
+def rim(
+    array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, reference: Reference, config: MeasureConfig
+) -> dict[str, Estimate]:
+    """Density of the shell at a lesion's border, and the share of the border that a sclerotic rim covers.
+
+    There is a rim where the border is denser than the reference's range and denser than the bone just outside: dense
+    bone outside alone only looks like one.
+
+    Parameters
+    ----------
+    array : (S, R, C) CT numbers in HU, with a margin of several voxels around the mask.
+    marked : (S, R, C) boolean, the lesion.
+    grid : the place of both.
+    reference : healthy trabecular bone of the same scan.
+    config : width of the shell, how many standard deviations off the reference sclerosis lies.
+    """
+    _, row_mm, column_mm = grid.spacing_mm
+    values = ndimage.gaussian_filter(array.astype(np.float32), (0.0, 0.3 / row_mm, 0.3 / column_mm))
+    depth_mm = ndimage.distance_transform_edt(np.pad(marked, 1), grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    # The border lies half a pixel outside the outermost centres.
+    shell = marked & (depth_mm < config.rim_width_mm + 0.5 * row_mm)
+    density_hu = float(unmixed(values, marked, grid.spacing_mm)[shell].mean())
+    size = [1, *(2 * max(1, round(RIM_REACH_MM / step)) + 1 for step in (row_mm, column_mm))]
+    inside = ndimage.maximum_filter(np.where(marked, values, -np.inf), size)
+    outside = ndimage.maximum_filter(np.where(marked, -np.inf, values), size)
+    dense = inside > reference.mean_hu + config.sclerotic_sd * reference.sd_hu
+    faces_mm2 = _faces_mm2(marked, grid)
+    covered = 100.0 * float(faces_mm2[dense & (inside > outside)].sum() / faces_mm2.sum())
+    return {"rim_density": within(density_hu, RIM_HU_SD), "rim_continuity": _percent(covered, RIM_SD_PERCENT)}
+
+
+def _faces_mm2(marked: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
+    """Area of each marked voxel's faces to voxels that are not."""
+    padded = np.pad(marked, 1)
+    areas = np.zeros(marked.shape)
+    for axis, step_mm in enumerate(grid.spacing_mm):
+        for shift in (1, -1):
+            beyond = np.roll(padded, shift, axis)[1:-1, 1:-1, 1:-1]
+            areas += (marked & ~beyond) * (grid.voxel_volume_mm3 / step_mm)
+    return areas
+
+
+def _percent(value: float, sd: float) -> Estimate:
+    return Estimate(value, max(0.0, value - NORMAL_95 * sd), min(100.0, value + NORMAL_95 * sd))
+
+
+def vertebra(beside: Neighbours, lesion: Mask) -> dict[str, Estimate]:
+    """Heights of a lesion's vertebral body, their loss against both neighbours, and the continuity of its wall.
+
+    Parameters
+    ----------
+    beside : the healthy bodies above and below.
+    lesion : the lesion's mask, on the volume's lattice.
+
+    Returns
+    -------
+    dict
+        Only what the image shows: empty without a neighbour on either side, with thick slices, or where an endplate
+        or wall is not found.
+    """
+    slice_mm = float(np.abs(beside.part.grid.matrix[2, :3]).max())
+    if len(beside.bodies) < 2 or slice_mm > THICKEST_SLICE_MM:
+        return {}
+    own = lesion.on(beside.part.grid)
+    image = Level(beside.part.array.astype(np.float32), beside.part.grid)
+    whole = Level(np.where(own.array, np.maximum(image.array, FORMER_BONE_HU), image.array), image.grid)
+    above, below = (body.middle_lps for body in beside.bodies)
+    upwards = (above - below) / np.linalg.norm(above - below)
+    frames = [body_frame(whole, upwards, middle) for middle in (0.5 * (above + below), above, below)]
+    shown = tuple(frame for frame in frames if frame is not None)
+    if len(shown) < len(frames):
+        return {}
+    heights = np.array([[height_mm(whole, frame, place) for place in HEIGHT_PLACES.values()] for frame in shown])
+    found = _height_estimates(heights, slice_mm) if np.isfinite(heights).all() else {}
+    continuity = cortical_continuity(image, shown, own)
+    return found if continuity is None else {**found, "cortical_continuity": _percent(continuity, WALL_SD_PERCENT)}
+
+
+def _height_estimates(heights_mm: NDArray[np.float64], slice_mm: float) -> dict[str, Estimate]:
+    """Heights (3 bodies, 3 places), the lesion's own first."""
+    sd_mm = float(np.hypot(HEIGHT_SD_MM, HEIGHT_SD_SLICES * slice_mm))
+    own, expected = heights_mm[0], heights_mm[1:].mean(axis=0)
+    loss = 100.0 * float((1.0 - own / expected).max())
+    # A neighbours' mean of two adds half a variance.
+    loss_sd = 100.0 * sd_mm * float(np.sqrt(1.5)) / float(expected.mean())
+    found = {name: within(float(height), sd_mm, lowest=0.0) for name, height in zip(HEIGHT_PLACES, own, strict=True)}
+    return {**found, "height_loss": within(loss, loss_sd)}

@@ -1,0 +1,129 @@
+"""The wall of a lesion's vertebral body: where it should run, and where it still is cortex."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imaging_pipeline.domain.images import Mask
+from imaging_pipeline.numerics.pyramid import Level
+from imaging_pipeline.numerics.spine import BESIDE_SHELL_HU, SHELL_HU, Frame
+
+#: The wall is judged up to this distance from the lesion, and this far from mid-height in shares of the height.
+NEAR_MM = 3.0
+HALF_SPAN = 0.36
+LEVELS = 13
+#: Directions around the body, and places along each.
+DIRECTIONS_RAD = np.radians(np.arange(0.0, 360.0, 5.0))
+STEP_MM = 0.5
+REACH_MM = np.arange(6.0, 36.0, STEP_MM)
+#: Cortex is looked for this far to either side of where the wall should run.
+BAND_MM = 2.0
+#: A wall's peak counts as cortex from this share of the way from soft tissue to the wall's usual peak.
+CORTEX_SHARE = 0.4
+SOFT_HU = 60.0
+#: The usual peak is taken from the wall this far from the lesion.
+FAR_MM = 8.0
+#: The body's shape differs from its neighbours' by two harmonics; where it differs by more, the wall is not seen.
+LARGEST_DIFFERENCE = 0.25
+USUAL_DIFFERENCE = 0.04
+
+Radii = NDArray[np.float64]
+
+
+def cortical_continuity(image: Level, frames: tuple[Frame, ...], lesion: Mask) -> float | None:
+    """Share in percent of the wall near a lesion that is cortex.
+
+    Where the wall is gone its place is known from the neighbours' shape, fitted to what is left.
+
+    Parameters
+    ----------
+    image : a CT around the lesion.
+    frames : the lesion's body first, then its neighbours.
+    lesion : its mask, on the image's grid.
+
+    Returns
+    -------
+    float or None
+        None where the wall does not come near the lesion, or too little of it shows.
+    """
+    own = _rays(image, frames[0])
+    beside = np.stack([_walls(_rays(image, frame)) for frame in frames[1:]])
+    wall_mm = None if np.isnan(beside).all() else _fitted(_walls(own), _expected(beside))
+    if wall_mm is None:
+        return None
+    away_mm = _distance_mm(_places(frames[0], wall_mm), lesion)
+    peaks = np.where(np.abs(REACH_MM - wall_mm[..., None]) <= BAND_MM, own, -np.inf).max(axis=-1)
+    near, far = away_mm < NEAR_MM, away_mm > FAR_MM
+    if not near.any() or not far.any():
+        return None
+    cortex_hu = SOFT_HU + CORTEX_SHARE * (float(np.median(peaks[far])) - SOFT_HU)
+    return 100.0 * float(np.mean(peaks[near] > cortex_hu))
+
+
+def _places(frame: Frame, radii_mm: Radii) -> NDArray[np.float64]:
+    """LPS points at radii around a body's axis; the first two axes of `radii_mm` are level and direction."""
+    levels = np.linspace(-HALF_SPAN, HALF_SPAN, LEVELS) * frame.height_mm
+    outwards = np.cos(DIRECTIONS_RAD)[:, None] * frame.sideways + np.sin(DIRECTIONS_RAD)[:, None] * frame.backwards
+    beyond = (1,) * (radii_mm.ndim - 2)
+    upwards = levels.reshape(-1, 1, *beyond, 1) * frame.upwards
+    return np.asarray(frame.middle + upwards + radii_mm[..., None] * outwards.reshape(1, -1, *beyond, 3))
+
+
+def _rays(image: Level, frame: Frame) -> NDArray[np.float32]:
+    """CT numbers by level, direction and distance from a body's axis."""
+    shape = (LEVELS, len(DIRECTIONS_RAD), len(REACH_MM))
+    points = _places(frame, np.broadcast_to(REACH_MM, shape))
+    return image.sampled(points.reshape(-1, 3))[0].reshape(shape)
+
+
+def _walls(rays: NDArray[np.float32]) -> Radii:
+    """Distance of the wall by level and direction: the first peak that something less dense follows; NaN without."""
+    beyond = int(5.0 / STEP_MM)
+    peak = (rays == ndimage.maximum_filter1d(rays, 5, axis=-1)) & (rays > SHELL_HU)
+    # The lowest of what follows: a minimum filter shifted outwards by half its size.
+    lowest = ndimage.minimum_filter1d(rays, beyond, axis=-1, origin=-(beyond // 2), mode="nearest")
+    wall = peak & (lowest < BESIDE_SHELL_HU)
+    return np.where(wall.any(axis=-1), REACH_MM[wall.argmax(axis=-1)], np.nan)
+
+
+def _expected(walls: Radii) -> Radii:
+    """The neighbours' common wall: its outline around the body times its waist along the height."""
+    outline = _median(walls, axis=(0, 1))
+    waist = _median(walls / outline, axis=(0, 2))
+    return waist[:, None] * outline
+
+
+def _median(values: Radii, axis: tuple[int, int]) -> Radii:
+    """Median of what is known; of the whole where along the axes nothing is."""
+    nothing = np.isnan(values).all(axis=axis, keepdims=True)
+    return np.asarray(np.nanmedian(np.where(nothing, np.nanmedian(values), values), axis=axis))
+
+
+def _fitted(seen_mm: Radii, expected_mm: Radii) -> Radii | None:
+    """The expected wall stretched by two harmonics to fit what is seen, outliers counting less and less."""
+    ratio = seen_mm / expected_mm
+    level, direction = np.nonzero(np.abs(ratio - 1.0) < LARGEST_DIFFERENCE)
+    waves = [np.ones_like(DIRECTIONS_RAD)]
+    waves += [wave(order * DIRECTIONS_RAD) for order in (1, 2) for wave in (np.cos, np.sin)]
+    basis = np.column_stack(waves)
+    if len(level) < ratio.size // 4:
+        return None
+    seen, rows = ratio[level, direction], basis[direction]
+    weight = np.ones(len(seen))
+    for _ in range(4):
+        found = np.linalg.lstsq(rows * weight[:, None], seen * weight, rcond=None)[0]
+        weight = 1.0 / (1.0 + ((seen - rows @ found) / USUAL_DIFFERENCE) ** 2)
+    return np.asarray(expected_mm * (basis @ found))
+
+
+def _distance_mm(points_lps: NDArray[np.float64], lesion: Mask) -> NDArray[np.float64]:
+    """Distance of points (..., 3) to a lesion, negative inside, cut off beyond `FAR_MM`."""
+    around = lesion.crop(lesion.box([np.ceil((FAR_MM + 2.0) / step) for step in lesion.grid.spacing_mm]))
+    spacing_mm = around.grid.spacing_mm
+    field = ndimage.distance_transform_edt(~around.array, spacing_mm)
+    field -= ndimage.distance_transform_edt(around.array, spacing_mm)
+    index = around.grid.to_index(points_lps.reshape(-1, 3)).T
+    distance = ndimage.map_coordinates(field, index, order=1, mode="constant", cval=2.0 * FAR_MM)
+    return np.asarray(distance).reshape(points_lps.shape[:-1])
