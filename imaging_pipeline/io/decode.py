@@ -76,8 +76,9 @@ def picture(document: Dataset, header: Header, subject: str, frame: int = 0) -> 
     RefusedError
         As `stored_pixels`.
     """
-    decoder, plugin = get_decoder(UID(header.transfer_syntax_uid)), ""
-    if header.transfer_syntax_uid not in NATIVE:
+    if header.transfer_syntax_uid in NATIVE:
+        decoder, plugin = get_decoder(UID(header.transfer_syntax_uid)), ""
+    else:
         decoder, plugin = _decoder_of(document.PixelData, header, subject, frame)
     stored = _run(decoder, document, plugin, frame, subject)
     if stored.ndim == 2:
@@ -119,10 +120,12 @@ def _decoder_of(fragments: bytes, header: Header, subject: str, number: int) -> 
     except Exception as error:
         raise _refusal(subject, "fragments that make no frame") from error
     _check_stream(frame, header, subject)
-    decoder = get_decoder(UID(header.transfer_syntax_uid))
-    plugin = next((name for name in _PLUGINS if name in decoder.available_plugins), None)
-    if plugin is None:
-        raise _refusal(subject, f"{decoder.UID.name}, for which no decoder is installed")
+    try:
+        decoder = get_decoder(UID(header.transfer_syntax_uid))
+        plugin = next(name for name in _PLUGINS if name in decoder.available_plugins)
+    except (NotImplementedError, StopIteration) as error:
+        found = f"{UID(header.transfer_syntax_uid).name}, for which no decoder is installed"
+        raise _refusal(subject, found) from error
     return decoder, plugin
 
 
