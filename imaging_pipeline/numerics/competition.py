@@ -14,6 +14,10 @@ MAX_APPEARANCE = 3.0
 MAX_LOG_ODDS = 6.0
 #: Steps of the solver; the outline moves less than a tenth of a voxel after that.
 STEPS = 80
+#: Width in voxels of the smoothing before values are compared.
+SMOOTHING = 0.7
+#: Classes of value, and how many spreads of the lesion's own values they reach to either side of its median.
+CLASSES, RANGE = 32, 8.0
 #: Blocks of voxels in which the values around are counted, and the width in blocks over which counts are shared.
 BLOCK, NEARBY = 4, 1.5
 #: A value never seen is not impossible.
@@ -31,10 +35,9 @@ class Contest:
     """
 
     def __init__(self, values: Floats, smoothness: float) -> None:
-        noise = noise_of(values)
-        smooth = ndimage.gaussian_filter(values, 0.7)
-        self._bins, self._index = _binned(smooth, noise)
-        self._weights = smoothness * _edge_weights(smooth, noise)
+        self._values = ndimage.gaussian_filter(values, SMOOTHING)
+        self._flatness = _flatness(self._values, noise_of(values))
+        self._smoothness = smoothness
 
     def cut(self, place: Floats, share: Floats) -> NDArray[np.float32]:
         """Share (0 to 1) of each voxel that belongs to the lesion; the outline lies at 0.5.
@@ -47,21 +50,45 @@ class Contest:
             What was held before: appearance is learned from it.
         """
         odds = np.clip(self._appearance(share, place > -MAX_LOG_ODDS) + place, -MAX_LOG_ODDS, MAX_LOG_ODDS)
-        return _cut(odds, self._weights, share)
+        return _cut(odds, self._smoothness * self._flatness, share)
+
+    def support(self, marked: Bools) -> float:
+        """How well the image speaks for an outline: edges along it, less edges inside it; 1 at best.
+
+        It tells a good outline from one that is too small (no edges), too large (edges inside) or guessed.
+        """
+        if not marked.any():
+            return 0.0
+        edges = 1.0 - self._flatness
+        border = ndimage.binary_dilation(marked) & ~ndimage.binary_erosion(marked)
+        inner = ndimage.binary_erosion(marked, iterations=3)
+        # An outline may miss the crest of its edge by a voxel.
+        along = float(ndimage.maximum_filter(edges, 3)[border].mean())
+        return max(0.0, along - (float(edges[inner].mean()) if inner.any() else 0.0))
 
     def _appearance(self, share: Floats, near: Bools) -> NDArray[np.float32]:
         """Log-odds of being lesion by value alone: the lesion's values as a whole against the values nearby.
 
         What surrounds a lesion differs from side to side: at each place only the surroundings near it are the rival.
+        A voxel on an edge is a mixture, looks like neither side, and neither teaches nor is judged.
         """
-        inside = np.bincount(self._index.ravel(), share.ravel(), self._bins)
-        inside = ndimage.gaussian_filter1d(inside / inside.sum(), 1.0, mode="nearest")
-        counts = _counted_nearby(self._index, (1 - share) * near, self._bins)
-        around = ndimage.gaussian_filter1d(counts / np.maximum(counts.sum(axis=0), 1e-6), 1.0, axis=0, mode="nearest")
+        if not (share > 0.5).any():
+            return np.zeros_like(self._values)
+        classes = self._classes(share)
+        inside = _normalised(np.bincount(classes.ravel(), (share * self._flatness).ravel(), CLASSES).astype(np.float64))
+        around = _normalised(_counted_nearby(classes, (1 - share) * near * self._flatness))
         blocks = np.meshgrid(*((np.arange(size) + 0.5) / BLOCK - 0.5 for size in share.shape), indexing="ij")
-        rival = ndimage.map_coordinates(around, [self._index, *blocks], order=1, mode="nearest")
-        odds = np.log((inside[self._index] + UNSEEN) / (rival + UNSEEN))
-        return np.asarray(np.clip(odds, -MAX_APPEARANCE, MAX_APPEARANCE), dtype=np.float32)
+        rival = ndimage.map_coordinates(around, [classes, *blocks], order=1, mode="nearest")
+        odds = np.log((inside[classes] + UNSEEN) / (rival + UNSEEN))
+        return np.asarray(np.clip(odds, -MAX_APPEARANCE, MAX_APPEARANCE) * self._flatness, dtype=np.float32)
+
+    def _classes(self, share: Floats) -> NDArray[np.intp]:
+        """Values as classes, finest where the lesion's own values lie."""
+        own = self._values[share > 0.5]
+        middle = float(np.median(own))
+        spread = 1.4826 * float(np.median(np.abs(own - middle))) + 1e-3
+        position = np.clip((self._values - middle) / (2 * RANGE * spread) + 0.5, 0.0, 1.0)
+        return np.asarray(np.rint(position * (CLASSES - 1)), dtype=np.intp)
 
 
 def logistic(odds: Floats) -> NDArray[np.float32]:
@@ -75,26 +102,23 @@ def noise_of(values: Floats) -> float:
     return max(float(np.median(differences)) / (0.6745 * 2**0.5), 1e-3)
 
 
-def _edge_weights(smooth: Floats, noise: float) -> NDArray[np.float32]:
-    """Small where values change, so that the outline likes to lie there."""
+def _flatness(smooth: Floats, noise: float) -> NDArray[np.float32]:
+    """1 where values stay, towards 0 where they change by more than noise: the outline likes to lie there."""
     steepness = np.sqrt(sum(part**2 for part in np.gradient(smooth)))
-    result: NDArray[np.float32] = (1.0 / (1.0 + (steepness / (2.0 * noise)) ** 2)).astype(np.float32)
-    return result
+    return np.asarray(1.0 / (1.0 + (steepness / (2.0 * noise)) ** 2), dtype=np.float32)
 
 
-def _binned(smooth: Floats, noise: float) -> tuple[int, NDArray[np.intp]]:
-    """Values as classes about as wide as noise."""
-    low, high = np.percentile(smooth, [0.5, 99.5])
-    bins = int(np.clip((high - low) / noise, 8, 32))
-    position = (smooth - low) / max(high - low, 1e-6) * (bins - 1)
-    return bins, np.rint(np.clip(position, 0, bins - 1)).astype(np.intp)
+def _normalised(counts: Floats) -> NDArray[np.float32]:
+    """Frequencies of classes (along the first axis), each shared with its neighbours."""
+    shares = counts / np.maximum(counts.sum(axis=0), 1e-6)
+    return np.asarray(ndimage.gaussian_filter1d(shares, 1.0, axis=0, mode="nearest"), dtype=np.float32)
 
 
-def _counted_nearby(index: NDArray[np.intp], weights: Floats, bins: int) -> NDArray[np.float32]:
-    """How much weight each class has near each block: (bins, S / BLOCK, R / BLOCK, C / BLOCK)."""
-    margins = [(0, -size % BLOCK) for size in index.shape]
-    index, weights = np.pad(index, margins), np.pad(weights, margins)
-    counts = (block_mean(np.where(index == number, weights, 0.0), [BLOCK] * 3) for number in range(bins))
+def _counted_nearby(classes: NDArray[np.intp], weights: Floats) -> NDArray[np.float32]:
+    """How much weight each class has near each block: (classes, S / BLOCK, R / BLOCK, C / BLOCK)."""
+    margins = [(0, -size % BLOCK) for size in classes.shape]
+    classes, weights = np.pad(classes, margins), np.pad(weights, margins)
+    counts = (block_mean(np.where(classes == number, weights, 0.0), [BLOCK] * 3) for number in range(CLASSES))
     return np.stack([ndimage.gaussian_filter(count, NEARBY, mode="constant") for count in counts])
 
 
@@ -106,8 +130,7 @@ def _cut(odds: Floats, weights: Floats, share: Floats) -> NDArray[np.float32]:
     pace = np.float32(1 / np.sqrt(12))
     for _ in range(STEPS):
         for axis, flow in enumerate(flows):
-            inner = _leading(axis)
-            flow[inner] += pace * np.diff(ahead, axis=axis)
+            flow[_leading(axis)] += pace * np.diff(ahead, axis=axis)
         length = np.sqrt(np.einsum("i...,i...->...", flows, flows))
         flows /= np.maximum(1.0, length / np.maximum(weights, 1e-6))
         previous = share

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.domain.prompts import Box, Line
+from imaging_pipeline.domain.prompts import Box, Line, Point
 from imaging_pipeline.numerics.pyramid import Floats
 
 Doubles = NDArray[np.float64]
 
-#: Second and third diameter of a lesion as a share of the longest, where the prompt does not say.
-ASPECT = 0.75
+#: Second and third diameter of a lesion as shares of the longest, each tried where the prompt does not say.
+ASPECTS = (0.55, 0.75, 1.0)
+#: Radii tried around a click.
+CLICK_RADII_MM = (5.0, 7.5, 11.0, 16.0, 24.0, 36.0)
 #: How far the surface may lie from the expected one, as a share of the radius: along an axis the prompt gives
 #: (a reader's hand, and lesions are no ellipsoids), and along one it leaves open.
 GIVEN_LOOSENESS, OPEN_LOOSENESS = 0.12, 0.30
@@ -86,8 +88,8 @@ class Expectation:
         return replace(self, shift_lps=(root @ root) @ (found - self.centre_lps), spread=learned)
 
 
-def of_line(line: Line, grid: Grid) -> Expectation:
-    """An ellipsoid on the RECIST line; what the prompt does not say is a usual share of it."""
+def of_line(line: Line, grid: Grid) -> tuple[Expectation, ...]:
+    """Ellipsoids on the RECIST line; what the prompt does not say is a usual share of it."""
     ends = np.array(line.long_axis_lps)
     centre, arm = ends.mean(axis=0), (ends[1] - ends[0]) / 2
     length = max(float(np.linalg.norm(arm)), 1.0)
@@ -96,7 +98,7 @@ def of_line(line: Line, grid: Grid) -> Expectation:
     up = normal - (normal @ along) * along
     up /= np.linalg.norm(up)
     across = np.cross(up, along)
-    wide = high = ASPECT * length
+    wide = high = 0.0
     if line.short_axis_lps is not None:
         short = np.array(line.short_axis_lps)
         wide = float(np.linalg.norm(short[1] - short[0])) / 2
@@ -106,18 +108,25 @@ def of_line(line: Line, grid: Grid) -> Expectation:
         # The first and the last slice lie inside the lesion with half their thickness.
         high = float(np.ptp(levels) + grid.spacing_mm[0]) / 2
         centre = centre + levels.mean() * up
-    given = (True, line.short_axis_lps is not None, line.span_lps is not None)
-    return Expectation.of(centre, np.stack([along, across, up]), np.array([length, wide, high]), given)
-
-
-def of_box(box: Box) -> Expectation:
-    """The ellipsoid that touches the box's sides."""
-    corners = np.array(box.corners_lps)
-    return Expectation.of(
-        corners.mean(axis=0), np.eye(3), np.abs(corners[1] - corners[0]) / 2, given=(True, True, True)
+    frame = np.stack([along, across, up])
+    given = (True, wide > 0, high > 0)
+    return tuple(
+        Expectation.of(centre, frame, np.array([length, wide or aspect * length, high or aspect * length]), given)
+        for aspect in (ASPECTS if not all(given) else ASPECTS[:1])
     )
 
 
-def ball(centre_lps: Doubles, radius_mm: float) -> Expectation:
-    """A ball around a click; its size is a guess."""
-    return Expectation.of(centre_lps, np.eye(3), np.full(3, radius_mm), given=(False, False, False))
+def of_box(box: Box) -> tuple[Expectation, ...]:
+    """The ellipsoid that touches the box's sides."""
+    corners = np.array(box.corners_lps)
+    radii_mm = np.abs(corners[1] - corners[0]) / 2
+    return (Expectation.of(corners.mean(axis=0), np.eye(3), radii_mm, given=(True, True, True)),)
+
+
+def of_point(point: Point) -> tuple[Expectation, ...]:
+    """Balls of several sizes around a click."""
+    centre = np.array(point.point_lps)
+    return tuple(
+        Expectation.of(centre, np.eye(3), np.full(3, radius_mm), given=(False, False, False))
+        for radius_mm in CLICK_RADII_MM
+    )

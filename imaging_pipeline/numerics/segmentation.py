@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,18 +14,17 @@ from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt
 from imaging_pipeline.errors import StageError
-from imaging_pipeline.numerics.competition import Contest, logistic, noise_of
-from imaging_pipeline.numerics.expectation import Expectation, ball, of_box, of_line
+from imaging_pipeline.numerics.competition import Contest, logistic
+from imaging_pipeline.numerics.expectation import Expectation, of_box, of_line, of_point
 from imaging_pipeline.numerics.outline import signed_distance_mm
-from imaging_pipeline.numerics.pyramid import Bools, Floats, Level
+from imaging_pipeline.numerics.pyramid import Bools, Level
 
 MAKER = "competition"
 #: How often appearance and shape are learned anew from the outline.
 ROUNDS = 4
-#: Voxels of the neighbourhood that is cut out; bounds time and memory for lesions of any size.
-MAX_VOXELS = 300_000
-#: Radii tried around a click.
-CLICK_RADII_MM = (5.0, 7.5, 11.0, 16.0, 24.0)
+#: Voxels of the neighbourhood that is cut out; bounds time and memory for lesions of any size. Fewer suffice to choose
+#: among expectations.
+MAX_VOXELS, TRIAL_VOXELS = 300_000, 50_000
 #: Surroundings in which a lesion competes.
 MARGIN_MM = 8.0
 #: How far a carried outline may be off: registration, growth and response between visits.
@@ -56,18 +55,57 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     volume.grid.require_patient("segmentation")
     outline = next((mark.mask for mark in prompt.marks if isinstance(mark, Outline)), None)
     if outline is None:
-        return _grown(volume, _expected(volume, prompt), config)
+        expected = _most_supported(volume, _expectations(volume, prompt), config)
+        return _settled(_grown(volume, expected, config, MAX_VOXELS), volume.grid)
     if not outline.array.any():
         raise _failed("E-SEG-EMPTY", "a carried outline out of view", "an outline in this scan", "at that visit")
     if prompt.kind is Kind.BONE:
         # As bone heals its density no longer shows where the lesion was: the shape at baseline does.
         return replace(outline, maker=MAKER)
-    return _regrown(volume, outline, config)
+    return _settled(_regrown(volume, outline, config), volume.grid)
 
 
-def _grown(volume: Volume, expected: Expectation, config: SegmentConfig) -> Mask:
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    """What a competition ended with: shares, the piece the prompt lies in, what place alone said, and its support."""
+
+    share: NDArray[np.float32]
+    piece: Bools
+    place: NDArray[np.float32]
+    grid: Grid
+    support: float
+
+    @classmethod
+    def of(cls, share: NDArray[np.float32], place: NDArray[np.float32], grid: Grid, contest: Contest) -> _Outcome:
+        labels, count = ndimage.label(share > 0.5)
+        # The piece that holds the likeliest place.
+        best = labels.ravel()[np.argmax(np.where(labels > 0, place, -np.inf))] if count else -1
+        piece = ndimage.binary_fill_holes(labels == best)
+        return cls(share, piece, place, grid, contest.support(piece))
+
+
+def _expectations(volume: Volume, prompt: Prompt) -> tuple[Expectation, ...]:
+    """What the firmest mark of a prompt lets expect: a line, else a box, else a click."""
+    for mark in prompt.marks:
+        if isinstance(mark, Line):
+            return of_line(mark, volume.grid)
+    for mark in prompt.marks:
+        if isinstance(mark, Box):
+            return of_box(mark)
+    return of_point(next(mark for mark in prompt.marks if isinstance(mark, Point)))
+
+
+def _most_supported(volume: Volume, candidates: tuple[Expectation, ...], config: SegmentConfig) -> Expectation:
+    """The expectation whose outline, drawn coarsely, the image supports best."""
+    if len(candidates) == 1:
+        return candidates[0]
+    supports = [_grown(volume, candidate, config, TRIAL_VOXELS).support for candidate in candidates]
+    return candidates[int(np.argmax(supports))]
+
+
+def _grown(volume: Volume, expected: Expectation, config: SegmentConfig, max_voxels: int) -> _Outcome:
     """From an expected shape; appearance and shape learn from each other in rounds."""
-    patch = _patch(volume, expected.extent_lps)
+    patch = _patch(volume, expected.extent_lps, max_voxels)
     points_lps = _points(patch.grid)
     contest = Contest(patch.array, config.smoothness)
     place = expected.log_odds(points_lps).reshape(patch.array.shape)
@@ -76,51 +114,25 @@ def _grown(volume: Volume, expected: Expectation, config: SegmentConfig) -> Mask
         share = contest.cut(place, share)
         expected = expected.taught(share, points_lps)
         place = expected.log_odds(points_lps).reshape(patch.array.shape)
-    return _settled(share, place, patch.grid, volume.grid)
+    return _Outcome.of(share, place, patch.grid, contest)
 
 
-def _regrown(volume: Volume, outline: Mask, config: SegmentConfig) -> Mask:
+def _regrown(volume: Volume, outline: Mask, config: SegmentConfig) -> _Outcome:
     """From the outline of another visit; its surface may have moved by growth or response."""
-    patch = _patch(volume, outline.grid.to_lps(np.argwhere(outline.array)))
+    patch = _patch(volume, outline.grid.to_lps(np.argwhere(outline.array)), MAX_VOXELS)
     place = signed_distance_mm(outline, _points(patch.grid)).reshape(patch.array.shape) / CARRIED_LOOSENESS_MM
     contest = Contest(patch.array, config.smoothness)
     share = logistic(place)
     for _ in range(ROUNDS):
         share = contest.cut(place, share)
-    return _settled(share, place, patch.grid, volume.grid)
+    return _Outcome.of(share, place, patch.grid, contest)
 
 
-def _expected(volume: Volume, prompt: Prompt) -> Expectation:
-    """What the firmest mark of a prompt lets expect: a line, else a box, else a click."""
-    for mark in prompt.marks:
-        if isinstance(mark, Line):
-            return of_line(mark, volume.grid)
-    for mark in prompt.marks:
-        if isinstance(mark, Box):
-            return of_box(mark)
-    point = next(mark for mark in prompt.marks if isinstance(mark, Point))
-    return _around_point(volume, np.array(point.point_lps))
-
-
-def _around_point(volume: Volume, point_lps: NDArray[np.float64]) -> Expectation:
-    """The ball around a click whose inside differs most from its surroundings."""
-    balls = [ball(point_lps, radius_mm) for radius_mm in CLICK_RADII_MM]
-    patch = _patch(volume, balls[-1].extent_lps)
-    noise = noise_of(patch.array)
-    values, points_lps = patch.array.ravel(), _points(patch.grid)
-    contrasts = []
-    for candidate in balls:
-        radius = candidate.radius(points_lps)
-        inside, around = values[radius < 0.9], values[(radius > 1.1) & (radius < 1.5)]
-        contrasts.append(abs(np.median(inside) - np.median(around)) / (inside.std() + noise))
-    return balls[int(np.argmax(contrasts))]
-
-
-def _patch(volume: Volume, extent_lps: ArrayLike) -> Level:
+def _patch(volume: Volume, extent_lps: ArrayLike, max_voxels: int) -> Level:
     """The neighbourhood of some points on voxels of equal edges."""
     near = volume.crop(volume.grid.box_around(extent_lps, MARGIN_MM))
     lengths_mm = (np.array(near.grid.shape) - 1) * near.grid.spacing_mm
-    edge_mm = max(min(near.grid.spacing_mm), float(np.prod(np.maximum(lengths_mm, 1.0)) / MAX_VOXELS) ** (1 / 3))
+    edge_mm = max(min(near.grid.spacing_mm), float(np.prod(np.maximum(lengths_mm, 1.0)) / max_voxels) ** (1 / 3))
     slices, rows, columns = (int(size) for size in np.maximum(1, np.floor(lengths_mm / edge_mm) + 1))
     steps = edge_mm / np.array(near.grid.spacing_mm)
     array = ndimage.affine_transform(
@@ -133,28 +145,26 @@ def _points(grid: Grid) -> NDArray[np.float64]:
     return grid.to_lps(np.indices(grid.shape).reshape(3, -1).T)
 
 
-def _settled(share: Floats, place: Floats, patch: Grid, lattice: Grid) -> Mask:
-    """The piece of the competition's outcome that the prompt lies in, on the voxels of the volume."""
-    labels, _ = ndimage.label(share > 0.5)
-    best = labels[np.unravel_index(np.argmax(np.where(labels > 0, place, -np.inf)), labels.shape)]
-    piece = ndimage.binary_fill_holes(labels == best) if best else np.zeros(share.shape, dtype=bool)
-    expected = float(np.count_nonzero(place > 0))
-    _require_sound(piece, expected)
-    corners = patch.to_lps(np.array(np.meshgrid(*((0, size - 1) for size in patch.shape))).reshape(3, -1).T)
-    there = lattice.crop(lattice.box_around(corners, 0.0))
-    soft = np.where(ndimage.binary_dilation(piece), np.maximum(share, np.where(piece, 0.51, 0.0)), 0.0)
-    moved = ndimage.map_coordinates(soft, patch.to_index(_points(there)).T, order=1, mode="constant")
-    mask = Mask((moved > 0.5).reshape(there.shape), there, MAKER, confidence=_confidence(share, piece))
-    return mask.crop(mask.box(1))
+def _settled(outcome: _Outcome, lattice: Grid) -> Mask:
+    """The outcome on the voxels of the volume."""
+    _require_sound(outcome)
+    marked_lps = outcome.grid.to_lps(np.argwhere(outcome.piece))
+    there = lattice.crop(lattice.box_around(marked_lps, max(lattice.spacing_mm)))
+    near = ndimage.binary_dilation(outcome.piece)
+    # A hole that was filled counts as lesion; what belongs to other pieces does not.
+    soft = np.where(near, np.where(outcome.piece, np.maximum(outcome.share, 0.51), outcome.share), 0.0)
+    index = outcome.grid.to_index(_points(there)).T
+    share = ndimage.map_coordinates(soft, index, order=1, mode="constant")
+    return Mask((share > 0.5).reshape(there.shape), there, MAKER, confidence=round(outcome.support, 4))
 
 
-def _require_sound(piece: Bools, expected: float) -> None:
+def _require_sound(outcome: _Outcome) -> None:
     """Refuse nothing and too much by name."""
-    volume = float(np.count_nonzero(piece))
-    if volume < 0.1 * expected:
+    volume, expected = (int(np.count_nonzero(part)) for part in (outcome.piece, outcome.place > 0))
+    if volume < 0.1 * expected or not volume:
         raise _failed("E-SEG-EMPTY", "no tissue that stands out at the prompt", "a lesion there", "by a line")
-    rim = volume - np.count_nonzero(piece[1:-1, 1:-1, 1:-1])
-    if rim > 0.02 * volume or volume > 4.0 * expected:
+    rim = volume - int(np.count_nonzero(outcome.piece[1:-1, 1:-1, 1:-1]))
+    if rim > 0.02 * volume or volume > 4 * expected:
         raise _failed(
             "E-SEG-LEAK", "an outline that runs out of its neighbourhood", "a closed outline", "with its extent along z"
         )
@@ -162,13 +172,6 @@ def _require_sound(piece: Bools, expected: float) -> None:
 
 def _failed(code: str, found: str, expected: str, how: str) -> StageError:
     return StageError(code, "lesion", found=found, expected=expected, remedy=f"mark the lesion {how}, or give its mask")
-
-
-def _confidence(share: Floats, piece: Bools) -> float:
-    """Agreement of the outline with itself at stricter and looser thresholds (Dice)."""
-    strict, loose = (share > 0.75) & piece, (share > 0.25) & ndimage.binary_dilation(piece, iterations=2)
-    both, either = (int(np.count_nonzero(part)) for part in (strict & loose, strict | loose))
-    return 2 * both / max(1, both + either)
 
 
 def carry(mask: Mask, transform: Transform, grid: Grid) -> Mask:
