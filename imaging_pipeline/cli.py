@@ -68,8 +68,15 @@ def _example(line: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 @click.option("--visits", default=3, show_default=True, type=click.IntRange(1, 20), help="Visits per patient.")
 @click.option("--patients", default=1, show_default=True, type=click.IntRange(1, 10000), help="How many patients.")
 @click.option("--mini", is_flag=True, help="Small and coarse: for examples and tests.")
+@click.option(
+    "--garbage",
+    default=0.0,
+    type=click.FloatRange(0.0, 10.0),
+    metavar="FRACTION",
+    help="Junk files laid among the scans, per image file.",
+)
 @_example("sample scans --patients 5")
-def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool) -> None:
+def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool, garbage: float) -> None:
     """Write the synthetic reference case as DICOM, with its truth and its lesion file."""
     from imaging_pipeline.io.nifti import write_nifti
     from imaging_pipeline.phantom.sample import write_sample
@@ -83,6 +90,7 @@ def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool) -> N
             scale="mini" if mini else "full",
             write_mask=write_nifti,
             progress=lambda done, total: report("scanning the synthetic patient", done, total),
+            garbage=garbage,
         )
 
 

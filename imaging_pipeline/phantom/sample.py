@@ -15,6 +15,7 @@ import yaml
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.phantom.dicom import series_folder, write_slice
 from imaging_pipeline.phantom.disease import AXILLA
+from imaging_pipeline.phantom.garbage import salt
 from imaging_pipeline.phantom.identifiers import identifier
 from imaging_pipeline.phantom.magnetic import acquire as acquire_magnetic
 from imaging_pipeline.phantom.patient import Patient, draw_patient
@@ -108,6 +109,7 @@ def write_sample(
     scale: str = "full",
     progress: Callable[[int, int], None] | None = None,
     workers: int = 2,
+    garbage: float = 0.0,
 ) -> None:
     """Write synthetic patients: scans as DICOM, `truth.json`, masks under `truth/`, `lesions.yaml`.
 
@@ -116,6 +118,7 @@ def write_sample(
     write_mask : writes a mask to a file; a module's function, so that workers can call it.
     scale : "full", or "mini" for a coarse cut-out of at most 3 MB.
     progress : called with the tasks done and the tasks in all.
+    garbage : junk files to lay among the scans, as a fraction of the image files; `truth.json` lists each.
 
     Notes
     -----
@@ -128,12 +131,14 @@ def write_sample(
         found.append((task, result))
         if progress is not None:
             progress(len(found), len(tasks))
-    truth = {
+    truth: dict[str, Any] = {
         "schema_version": 1,
         "seed": seed,
         "definitions": DEFINITIONS,
         "patients": {patient.patient_id: _patient_truth(patient, scale, found) for patient in drawn},
     }
+    if garbage:
+        truth["garbage"] = salt(folder, garbage, seed)
     write_whole(folder / "truth.json", json.dumps(truth, indent=1) + "\n")
     lesions = {"patients": [lesion_entries(patient, protocols(patient, 0, scale)) for patient in drawn]}
     write_whole(folder / "lesions.yaml", yaml.safe_dump(lesions, sort_keys=False, default_flow_style=None, width=120))

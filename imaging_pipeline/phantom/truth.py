@@ -66,6 +66,8 @@ DEFINITIONS = {
     "uptake_ratio": "Mean counts without noise in the lesion's box over those in the reference boxes (both "
     "neighbouring vertebrae, or the opposite side), each the geometric mean of both views; boxes as "
     "[first row, first column], [row and column after the last], anterior then posterior.",
+    "garbage": "Junk files; expected_code is what an index lists each with, null where it must be passed over or used: "
+    "copies count once, a directory file not at all.",
     "movement": "4 x 4, from the baseline's LPS to this visit's, for the piece that bears a bone.",
 }
 

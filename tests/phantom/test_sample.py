@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +39,52 @@ def sample(tmp_path_factory):
     return folder, written(folder, seed=9, visits=2)
 
 
-def test_equal_seeds_write_equal_bytes(sample, tmp_path):
-    _, first = sample
-    assert written(tmp_path, seed=9, visits=2) == first
+@pytest.fixture(scope="module")
+def again(tmp_path_factory):
+    """The same patient's baseline alone, with junk, and the progress that was reported."""
+    folder, seen = tmp_path_factory.mktemp("again"), []
+    files = written(folder, seed=9, visits=1, garbage=0.05, progress=lambda done, total: seen.append((done, total)))
+    return folder, files, seen
 
 
-def test_progress_counts_to_the_end(tmp_path):
-    seen = []
-    written(tmp_path, seed=1, visits=1, progress=lambda done, total: seen.append((done, total)))
+def test_equal_seeds_write_equal_bytes(sample, again):
+    of_baseline = {name: content for name, content in sample[1].items() if "2023-05-28" in name}
+    assert len(of_baseline) > 100
+    assert of_baseline.items() <= again[1].items()
+    assert sample[1]["lesions.yaml"] == again[1]["lesions.yaml"]
+
+
+def test_progress_counts_to_the_end(again):
+    seen = again[2]
     assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
+
+
+def test_the_truth_lists_the_junk(again):
+    folder = again[0]
+    junk = json.loads((folder / "truth.json").read_text())["garbage"]
+    assert len(junk) == round(0.05 * len(list(folder.rglob("IM0*.dcm"))))
+    assert all(os.path.lexists(folder / entry["path"]) for entry in junk)
+
+
+def test_the_baseline_holds_every_modality_and_later_visits_only_ct(sample):
+    folder, _ = sample
+    (patient,) = json.loads((folder / "truth.json").read_text())["patients"].values()
+    baseline, later = patient["visits"].values()
+    assert {role: series["modality"] for role, series in baseline["series"].items()} == {
+        "lumbar_ct": "CT",
+        "chest_ct": "CT",
+        "lumbar_mr_t1": "MR",
+        "lumbar_mr_t2": "MR",
+        "lumbar_mr_t2fs": "MR",
+        "axilla_us": "US",
+        "lumbar_xr": "DX",
+        "bone_scan": "NM",
+    }
+    assert set(later["series"]) == {"lumbar_ct", "chest_ct"}
+    names = {
+        name for series in baseline["series"].values() for of in series.get("quantities", {}).values() for name in of
+    }
+    assert names <= set(CATALOGUE)
 
 
 def test_every_series_is_valid_dicom(sample, program):
