@@ -1,6 +1,8 @@
 """Ultrasound, radiographs, bone scans and PET: millimetres only where the file says that they hold in the patient."""
 
 import json
+import random
+import warnings
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from imaging_pipeline.cli import cli
 from imaging_pipeline.config import Config, LesionEntry, PromptEntry
 from imaging_pipeline.domain.case import Visit
 from imaging_pipeline.domain.geometry import Space
-from imaging_pipeline.errors import ConfigurationError, RefusedError, SpaceError
+from imaging_pipeline.errors import ConfigurationError, PipelineError, RefusedError, SpaceError
 from imaging_pipeline.io.dicom import Verdict
 from imaging_pipeline.io.folder import index, index_document
 from imaging_pipeline.io.loaders import load, open_series
@@ -382,3 +384,38 @@ def test_a_header_that_contradicts_its_pixels_is_refused(change, tmp_path):
     found = index(tmp_path, Config())
     verdicts = [record.verdict for patient in found.patients for record in patient.series]
     assert verdicts == [Verdict.REJECT]
+
+
+def test_a_transfer_syntax_that_nothing_decodes_is_refused_by_name(tmp_path):
+    file = ultrasound()
+    encode(JPEGLSLossless)(file, 0)
+    save(file, tmp_path / "image")
+    content = (tmp_path / "image").read_bytes()
+    (tmp_path / "image").write_bytes(content.replace(b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.4.82"))
+    with pytest.raises(RefusedError) as refusal:
+        open_series(tmp_path)
+    assert refusal.value.problem.code == "E-PIX-DECODE"
+
+
+@pytest.mark.parametrize(
+    "make", [ultrasound, radiograph, lambda: bone_scan(ANTERIOR, POSTERIOR)], ids=["US", "DX", "NM"]
+)
+def test_damage_anywhere_in_the_header_is_refused_or_harmless(make, tmp_path):
+    path = tmp_path / "image"
+    save(make(), path)
+    whole = path.read_bytes()
+    header = whole.rindex(b"\xe0\x7f\x10\x00")
+    for seed in range(60):
+        draw = random.Random(seed)
+        damaged = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            damaged[draw.randrange(132, header)] = draw.randrange(256)
+        path.write_bytes(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's, of values that break their representation
+            records = [record for patient in index(tmp_path, Config()).patients for record in patient.series]
+            for record in records:
+                try:
+                    load(record, Config())
+                except PipelineError:
+                    continue
