@@ -29,6 +29,8 @@ PERPENDICULAR_SD_PIXELS = 0.25
 END_SD_VOXELS = 0.29
 #: Standard deviation of the share of a voxel that the border cuts off or leaves out, where places are independent.
 COUNTING_SD = 0.24
+#: A lesion in one slice only: how far off its middle that slice is taken to be at most, as a share of half its height.
+MOST_OFF_MIDDLE = 0.8
 #: A mesh of whole voxels is larger than the body by up to this share of its area. Source: as above.
 STEPS_AREA = 0.2
 
@@ -170,19 +172,22 @@ def _diameters(found: Axes, marked: NDArray[np.bool_], grid: Grid) -> dict[str, 
     pixel_mm = float(np.sqrt(grid.spacing_mm[1] * grid.spacing_mm[2]))
     longest = _line(found.long_lps, LONGEST_SD_PIXELS * pixel_mm)
     perpendicular = _line(found.perpendicular_lps, PERPENDICULAR_SD_PIXELS * pixel_mm)
-    missed = _missed_between_slices(int(np.count_nonzero(marked.any(axis=(1, 2)))))
+    missed = _missed_between_slices(marked)
     longest, perpendicular = (
         replace(line, upper95=(line.upper95 or line.value) + missed * line.value) for line in (longest, perpendicular)
     )
     return {"longest_diameter": longest, "perpendicular_diameter": perpendicular, "short_axis": perpendicular}
 
 
-def _missed_between_slices(count: int) -> float:
+def _missed_between_slices(marked: NDArray[np.bool_]) -> float:
     """Share by which the largest section may exceed the largest that was acquired, half a slice from it.
 
-    Of an ellipsoid through `count` slices, a section half a slice off the middle is shorter by that share.
+    Of an ellipsoid through some slices, a section half a slice off the middle is shorter by that share.
     """
-    return float(1.0 - np.sqrt(1.0 - min(1.0, 1.0 / count) ** 2)) if count > 1 else 1.0
+    if len(marked) == 1:
+        return 0.0
+    half_slices = min(MOST_OFF_MIDDLE, 1.0 / float(np.count_nonzero(marked.any(axis=(1, 2)))))
+    return float(1.0 - np.sqrt(1.0 - half_slices**2))
 
 
 def _line(ends: Points, sd_mm: float) -> Estimate:
