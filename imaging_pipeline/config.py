@@ -63,7 +63,7 @@ class SegmentConfig(Model):
 
     segmenter: str = "competition"
     smoothness: float = Field(default=3.0, gt=0, description="Evidence (log-odds) one voxel face of outline must save.")
-    min_confidence: float = Field(default=0.5, ge=0, le=1, description="Below this the outline is flagged for review.")
+    min_confidence: float = Field(default=0.6, ge=0, le=1, description="Below this the outline is flagged for review.")
 
 
 class MeasureConfig(Model):

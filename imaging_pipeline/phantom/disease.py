@@ -21,9 +21,9 @@ L4 = Plan("L4", "L4 lytic lesion", "L4", "left", Kind.BONE, "bone", "lytic", LUM
 AXILLA = Plan(
     "AX", "right axillary mass", "axilla", "right", Kind.SOFT_TISSUE, "soft tissue", "", CHEST_CT, "T4", "line"
 )
-T4 = Plan("T4", "T4 moth-eaten destruction", "T4", "", Kind.BONE, "bone", "lytic", CHEST_CT, "T4", "point")
-RIB = Plan("RIB1", "right first rib destruction", "rib", "right", Kind.BONE, "bone", "lytic", CHEST_CT, "T1", "point")
-ILIUM = Plan("ILIUM", "right iliac lesion", "ilium", "right", Kind.BONE, "bone", "mixed", LUMBAR_CT, "pelvis", "point")
+T4 = Plan("T4", "T4 moth-eaten destruction", "T4", "", Kind.BONE, "bone", "lytic", CHEST_CT, "T4", "line")
+RIB = Plan("RIB1", "right first rib destruction", "rib", "right", Kind.BONE, "bone", "lytic", CHEST_CT, "T1", "line")
+ILIUM = Plan("ILIUM", "right iliac lesion", "ilium", "right", Kind.BONE, "bone", "mixed", LUMBAR_CT, "pelvis", "line")
 LUNG = Plan("NEW", "new nodule of the right lung", "lung", "right", Kind.SOFT_TISSUE, "lung", "", CHEST_CT, "T8", "")
 
 
