@@ -22,9 +22,6 @@ AGREEMENT = 0.97
 #: Fewer voxels than this away from the border do not tell what is inside.
 SMALLEST_CORE = 100
 
-_PLANE = np.ones((1, 3, 3), dtype=bool)
-_ACROSS = np.ones((3, 1, 1), dtype=bool)
-
 
 def shares(
     array: NDArray[Any], marked: NDArray[np.bool_], spacing_mm: tuple[float, float, float], noise: float
@@ -81,7 +78,7 @@ def unmixed(
     own = ndimage.gaussian_filter(marked.astype(np.float32), [0.0, *width[1:]])
     # A slice is a box: of a border between two slices each sees an eighth of the other on average.
     own = np.clip(ndimage.correlate1d(own, [0.125, 0.75, 0.125], 0), np.float32(0.5), np.float32(1))
-    ring = ndimage.binary_dilation(marked, _PLANE, 3) & ~ndimage.binary_dilation(marked, _PLANE)
+    ring = ndimage.maximum_filter(marked, (1, 7, 7)) & ~ndimage.maximum_filter(marked, (1, 3, 3))
     near = [1.5 / step for step in spacing_mm]
     weight = ndimage.gaussian_filter(ring.astype(np.float32), near)
     beyond = ndimage.gaussian_filter(np.where(ring, array, np.float32(0)), near) / np.maximum(weight, np.float32(1e-6))
@@ -90,11 +87,16 @@ def unmixed(
 
 
 def _shrunk(marked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    return ndimage.binary_erosion(ndimage.binary_erosion(marked, _PLANE, pixels), _ACROSS)
+    return np.asarray(ndimage.minimum_filter(marked, _box(pixels), mode="constant"))
 
 
 def _grown(marked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    return ndimage.binary_dilation(ndimage.binary_dilation(marked, _PLANE, pixels), _ACROSS)
+    return np.asarray(ndimage.maximum_filter(marked, _box(pixels), mode="constant"))
+
+
+def _box(pixels: int) -> tuple[int, int, int]:
+    """One slice and some pixels to each side."""
+    return 3, 2 * pixels + 1, 2 * pixels + 1
 
 
 def _local_mean(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
+from scipy.spatial.distance import cdist
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from imaging_pipeline.domain.geometry import Grid, as_point
@@ -29,8 +30,12 @@ PERPENDICULAR_SD_PIXELS = 0.25
 END_SD_VOXELS = 0.29
 #: Standard deviation of the share of a voxel that the border cuts off or leaves out, where places are independent.
 COUNTING_SD = 0.24
+#: The same of a volume corrected for partial voxels, as a share of it, without noise.
+CORRECTED_SD = 0.001
 #: A lesion in one slice only: how far off its middle that slice is taken to be at most, as a share of half its height.
 MOST_OFF_MIDDLE = 0.8
+#: Directions in which the reach of every slice is taken before its outline is drawn.
+SHADOWS = 8
 #: A mesh of whole voxels is larger than the body by up to this share of its area. Source: as above.
 STEPS_AREA = 0.2
 
@@ -114,27 +119,40 @@ def _plane(contours_index: tuple[Points, ...], slice_index: int, grid: Grid) -> 
 def _planes(marked: NDArray[np.bool_], grid: Grid) -> list[_Plane]:
     """Every slice of every connected piece that could hold the longest line."""
     pieces, _ = ndimage.label(marked, np.ones((3, 3, 3)))
-    diagonals = [
-        (_diagonal_mm(box, grid), piece, box) for piece, box in enumerate(ndimage.find_objects(pieces), start=1)
-    ]
     found: list[_Plane] = []
     longest_mm = 0.0
-    for diagonal_mm, piece, box in sorted(diagonals, key=lambda entry: -entry[0]):
-        if diagonal_mm < longest_mm:
-            break
+    reaches = [
+        (_reach_mm(pieces[box] == piece, grid), piece, box) for piece, box in enumerate(ndimage.find_objects(pieces), 1)
+    ]
+    for reach_mm, piece, box in sorted(reaches, key=lambda entry: -entry[0].max()):
+        longest_mm = max(longest_mm, float(reach_mm.max()))
         corner = np.array([part.start for part in box[1:]])
-        for offset, plane in enumerate(pieces[box] == piece):
-            found.append(_plane(tuple(contour + corner for contour in contours(plane)), box[0].start + offset, grid))
-            longest_mm = max(longest_mm, found[-1].length_mm)
+        for offset in np.flatnonzero(_at_most(reach_mm, grid) >= longest_mm):
+            parts = contours(pieces[box][offset] == piece)
+            found.append(_plane(tuple(part + corner for part in parts), box[0].start + int(offset), grid))
     return found
 
 
-def _diagonal_mm(box: tuple[slice, ...], grid: Grid) -> float:
-    """Length that no line in one plane of a box exceeds."""
-    rows, columns = (
-        (part.stop - part.start) * step for part, step in zip(box[1:], grid.matrix[:3, 1:3].T, strict=True)
-    )
-    return float(max(np.linalg.norm(rows + columns), np.linalg.norm(rows - columns)))
+def _reach_mm(marked: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
+    """The longest line between marked pixels' centres in each slice, to within `_at_most`: its longest shadow."""
+    index = np.arange(marked.shape[2])
+    ends = np.stack([marked.argmax(axis=2), index[-1] - marked[:, :, ::-1].argmax(axis=2)], axis=-1)
+    rows, columns = grid.directions[:, 1:].T
+    across = columns - (columns @ rows) * rows
+    angles = np.arange(SHADOWS) * np.pi / SHADOWS
+    ways = np.cos(angles)[:, None] * rows + np.sin(angles)[:, None] * across / np.linalg.norm(across)
+    row_mm, column_mm = ways @ grid.matrix[:3, 1], ways @ grid.matrix[:3, 2]
+    places = np.arange(marked.shape[1])[:, None, None] * row_mm + ends[..., None] * column_mm
+    known = np.asarray(marked.any(axis=2))[..., None, None]
+    farthest = np.where(known, places, -np.inf).max(axis=(1, 2))
+    nearest = np.where(known, places, np.inf).min(axis=(1, 2))
+    return np.asarray((farthest - nearest).max(axis=1))
+
+
+def _at_most(reach_mm: NDArray[np.float64], grid: Grid) -> NDArray[np.float64]:
+    """What a line along the outline may measure: between two shadows, and half a pixel longer at each end."""
+    pixel_mm = float(np.linalg.norm(grid.spacing_mm[1:]))
+    return np.asarray(reach_mm / np.cos(np.pi / (2 * SHADOWS)) + pixel_mm)
 
 
 def _placed(row_column: Points, slice_index: int, grid: Grid) -> Points:
@@ -142,8 +160,8 @@ def _placed(row_column: Points, slice_index: int, grid: Grid) -> Points:
 
 
 def _farthest_pair(points: Points) -> Points:
-    squared = ((points[:, None] - points[None]) ** 2).sum(axis=-1)
-    first, second = np.unravel_index(int(np.argmax(squared)), squared.shape)
+    distances = cdist(points, points, "sqeuclidean")
+    first, second = np.unravel_index(int(np.argmax(distances)), distances.shape)
     return points[[first, second]]
 
 
@@ -234,7 +252,9 @@ def _corrected_volume(share: NDArray[np.float32], share_sd: float, grid: Grid) -
     """Shares of voxels times their volume; their sum is not cut to 0 and 1, for cutting noise would add to it."""
     border = np.count_nonzero((share != 0.0) & (share != 1.0))
     volume = float(share.sum(dtype=np.float64)) * grid.voxel_volume_mm3
-    sd_mm3 = share_sd * float(np.sqrt(border)) * grid.voxel_volume_mm3
+    # The tissue on either side is as uncertain as the border's own voxels.
+    chance = 2.0 * share_sd * float(np.sqrt(border)) * grid.voxel_volume_mm3
+    sd_mm3 = float(np.hypot(chance, CORRECTED_SD * volume))
     return within(volume, sd_mm3, lowest=0.0).flagged("partial_volume_corrected")
 
 

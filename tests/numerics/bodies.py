@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
@@ -178,3 +179,20 @@ def _widest(body, origin, along, across):
         end = steps[high] + TRACE_MM * level[row, high] / (level[row, high] - level[row, high + 1])
         widths.append(end - start)
     return float(max(widths))
+
+
+def imaged(body: Body, grid: Grid, spread_mm: float, planes: int = 5, finer: int = 3) -> np.ndarray:
+    """Share of each voxel inside, as a scanner sees it: a box across the slice, a normal blur in the plane."""
+    slices, rows, columns = grid.shape
+    _, row_mm, column_mm = grid.spacing_mm
+    steps = (np.arange(finer) + 0.5) / finer - 0.5
+    fine_rows, fine_columns = ((np.arange(size)[:, None] + steps).ravel() for size in (rows, columns))
+    share = np.zeros(grid.shape)
+    for offset in (np.arange(planes) + 0.5) / planes - 0.5:
+        for index in range(slices):
+            points = np.stack(np.broadcast_arrays(index + offset, fine_rows[:, None], fine_columns[None]), axis=-1)
+            # A soft edge a fine pixel wide keeps the border where it is between fine pixels.
+            inside = np.clip(0.5 - body.level(grid.to_lps(points)) * finer / row_mm, 0.0, 1.0)
+            blurred = gaussian_filter(inside, (spread_mm / row_mm * finer, spread_mm / column_mm * finer))
+            share[index] += blurred[finer // 2 :: finer, finer // 2 :: finer] / planes
+    return share
