@@ -36,6 +36,8 @@ CORRECTED_SD = 0.001
 MOST_OFF_MIDDLE = 0.8
 #: Directions in which the reach of every slice is taken before its outline is drawn.
 SHADOWS = 8
+#: How far smoothing moves an end of a line outwards at most, in pixels.
+MOST_OUTWARDS_PIXELS = 0.1
 #: A mesh of whole voxels is larger than the body by up to this share of its area. Source: as above.
 STEPS_AREA = 0.2
 
@@ -88,14 +90,14 @@ def axes(marked: NDArray[np.bool_], grid: Grid) -> Axes:
     Source: RECIST 1.1 (Eisenhauer 2009), longest diameter in the plane of measurement; WHO 1979, greatest
     perpendicular diameter.
     """
-    planes = _planes(marked, grid)
-    longest_mm = max(plane.length_mm for plane in planes)
-    # Smoothing moves the ends of a line by half a pixel at most in all, so no shorter plane can win.
-    rivals = [plane for plane in planes if plane.length_mm > longest_mm - 0.5 * max(grid.spacing_mm[1:])]
-    smooth = [
-        _plane(tuple(smoothest(contour) for contour in plane.contours), plane.slice_index, grid) for plane in rivals
-    ]
-    best = max(smooth, key=lambda plane: plane.length_mm)
+    end_mm = MOST_OUTWARDS_PIXELS * max(grid.spacing_mm[1:])
+    best: _Plane | None = None
+    for rough in sorted(_planes(marked, grid), key=lambda plane: -plane.length_mm):
+        if best is not None and rough.length_mm + 2.0 * end_mm < best.length_mm:
+            break
+        plane = _plane(tuple(smoothest(contour) for contour in rough.contours), rough.slice_index, grid)
+        best = plane if best is None or plane.length_mm > best.length_mm else best
+    assert best is not None
     return Axes(best.slice_index, best.ends_lps, _perpendicular(best, grid))
 
 

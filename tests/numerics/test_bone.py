@@ -1,0 +1,114 @@
+"""Reference bone, rim, wall and heights on synthetic patients, whose anatomy is known by formula."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from imaging_pipeline.config import MeasureConfig
+from imaging_pipeline.domain.images import Mask
+from imaging_pipeline.domain.lesions import Kind, Lesion
+from imaging_pipeline.numerics.measurement import measure
+from imaging_pipeline.numerics.reference import healthy_neighbours
+from imaging_pipeline.phantom.patient import draw_patient
+from imaging_pipeline.phantom.protocols import Machine, Protocol, Region
+from imaging_pipeline.phantom.scanner import scan, true_mask
+from imaging_pipeline.phantom.truth import lesion_truth
+
+#: Patient, visit, slice thickness: seeds that set no constant of the measurements.
+CASES = ((200, 0, 1.5), (201, 1, 2.0), (202, 2, 2.0), (203, 0, 3.0))
+PIXEL_MM = 0.8
+
+
+@cache
+def scanned(number, visit, slice_mm):
+    """A CT 128 mm wide around L4 of a patient, the true mask, the true values."""
+    patient = draw_patient(17, number)
+    vertices = patient.lesion(visit, "L4").surface.vertices(3)
+    middle = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
+    machine = Machine(160 * PIXEL_MM, 160, slice_mm, "B40f", 0.55, 120, 15.0)
+    region = Region("lumbar_ct", "", "LSPINE", *middle[:2].tolist(), middle[2] - 68.0, middle[2] + 68.0)
+    protocol = Protocol(region, machine, table=False)
+    volume = scan(patient, visit, protocol)
+    mask = true_mask(patient, visit, "L4", volume.grid)
+    truth = lesion_truth(patient, visit, "L4", machine.mineral)["quantities"]
+    return volume, mask.crop(mask.box()), truth
+
+
+def measured(case):
+    volume, mask, truth = scanned(*case)
+    lesion = Lesion("L4", "1.2.3", "L4", Kind.BONE)
+    return {item.quantity: item for item in measure(volume, mask, lesion, 0, MeasureConfig())}, truth
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reference_density_comes_from_the_healthy_neighbours(case):
+    found, truth = measured(case)
+    assert found["reference_density"].value == pytest.approx(truth["reference_density"], rel=0.04)
+    assert found["normalised_density"].value == pytest.approx(truth["normalised_density"], abs=0.12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reference_keeps_clear_of_lesion_and_shell(case):
+    volume, mask, _ = scanned(*case)
+    bone = healthy_neighbours(volume, mask).bone.on(volume.grid)
+    assert not (bone.array & mask.on(volume.grid).array).any()
+    assert np.percentile(volume.array[bone.array], 99) < 330
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shares_of_tissue_are_right_to_a_few_points(case):
+    found, truth = measured(case)
+    for name in ("lytic_fraction", "mixed_fraction", "sclerotic_fraction"):
+        assert found[name].value == pytest.approx(truth[name], abs=7.0)
+    assert sum(
+        found[name].value for name in ("lytic_fraction", "mixed_fraction", "sclerotic_fraction")
+    ) == pytest.approx(100.0, abs=0.2)
+
+
+BONE_QUANTITIES = (
+    "height_anterior", "height_middle", "height_posterior", "height_loss", "cortical_continuity", "rim_continuity",
+    "rim_density",
+)  # fmt: skip
+
+
+def test_nine_in_ten_bone_quantities_lie_in_their_intervals():
+    inside = []
+    for case in CASES:
+        found, truth = measured(case)
+        inside += [found[name].lower95 <= truth[name] <= found[name].upper95 for name in BONE_QUANTITIES]
+    assert np.mean(inside) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("quantity", "median_error"),
+    [("height_anterior", 0.5), ("height_middle", 0.5), ("height_loss", 3.0), ("cortical_continuity", 4.0),
+     ("rim_continuity", 8.0), ("rim_density", 10.0)],
+)  # fmt: skip
+def test_bone_quantities_are_near_the_truth(quantity, median_error):
+    pairs = [measured(case) for case in CASES]
+    assert np.median([abs(found[quantity].value - truth[quantity]) for found, truth in pairs]) < median_error
+
+
+def test_healing_shows_in_every_bone_quantity():
+    before, _ = measured((200, 0, 1.5))
+    after, _ = measured((200, 2, 1.5))
+    for name in ("rim_density", "rim_continuity", "cortical_continuity", "sclerotic_fraction", "calcified_volume"):
+        assert after[name].value > before[name].upper95
+
+
+def test_thick_slices_give_no_heights():
+    found, _ = measured((204, 0, 5.0))
+    assert "height_loss" not in found
+    assert "cortical_continuity" not in found
+
+
+def test_without_neighbours_nothing_is_compared_and_it_is_said():
+    volume, mask, _ = scanned(*CASES[0])
+    alone = volume.crop(volume.grid.box_around(mask.grid.to_lps([[0, 0, 0], mask.grid.shape]), 8.0))
+    inside = Mask(mask.on(alone.grid).array, alone.grid, "test")
+    found = {
+        item.quantity: item for item in measure(alone, inside, Lesion("L4", "1", "", Kind.BONE), 0, MeasureConfig())
+    }
+    assert "reference_density" not in found
+    assert "no_reference" in found["mean_density"].flags
