@@ -69,7 +69,7 @@ def calcifications(
     volume_mm3 = min(sharp_volume_mm3(excess, mineral, grid), whole_mm3)
     error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, SPILL_SD * whole_mm3 if volume_mm3 else 0.0))
     to_mg = HYDROXYAPATITE_MG_PER_ML_HU * grid.voxel_volume_mm3 / 1000.0
-    mass_mg = float(excess[mineral].sum(dtype=np.float64)) * to_mg
+    mass_mg = float(excess[mineral].sum(dtype=np.float64)) * to_mg if volume_mm3 else 0.0
     return {
         "calcified_volume": within(volume_mm3, error_mm3, lowest=0.0),
         "calcified_fraction": within(100.0 * volume_mm3 / whole_mm3, 100.0 * error_mm3 / whole_mm3, lowest=0.0),

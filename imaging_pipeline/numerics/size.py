@@ -29,7 +29,7 @@ LONGEST_SD_PIXELS = 0.16
 PERPENDICULAR_SD_PIXELS = 0.25
 END_SD_VOXELS = 0.29
 #: Standard deviation of the share of a voxel that the border cuts off or leaves out, where places are independent.
-COUNTING_SD = 0.24
+COUNTING_SD = 0.27
 #: The same of a volume corrected for partial voxels, as a share of it, without noise.
 CORRECTED_SD = 0.001
 #: A lesion in one slice only: how far off its middle that slice is taken to be at most, as a share of half its height.
