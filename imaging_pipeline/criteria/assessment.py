@@ -128,11 +128,9 @@ def _caveats(record: Record, view: View, visit: Visit) -> Iterator[str]:
     if visit is record.visits[0]:
         return
     for lesion in record.lesions:
-        if lesion.role is Role.NEW:
-            continue
         if view.is_target(lesion):
             yield from _target_caveats(record, lesion, visit)
-        else:
+        elif lesion.role is Role.NON_TARGET:
             yield from _non_target_caveats(record, lesion, visit)
 
 

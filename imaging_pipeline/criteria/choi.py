@@ -12,13 +12,13 @@ from decimal import Decimal
 from imaging_pipeline.criteria import recist
 from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import Course, course
-from imaging_pipeline.criteria.evidence import View, designated
+from imaging_pipeline.criteria.evidence import View, designated, in_bone
 from imaging_pipeline.criteria.exact import ZERO, change_pct, exactly, plain, signed_pct
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import DIAMETERS, Asked, Bounds
 from imaging_pipeline.criteria.response import History, Tally, Verdict, judge_visits
 from imaging_pipeline.criteria.timeline import Finding, ListedLesion, Timeline
-from imaging_pipeline.domain.lesions import Kind, Lesion, Role
+from imaging_pipeline.domain.lesions import Kind, Lesion
 
 #: Size responds at -10 % and progresses at +10 %, both against baseline: the paper knows no nadir.
 SMALLER = Decimal("0.9")
@@ -179,7 +179,7 @@ def _mean_hu(finding: Finding) -> Decimal | None:
 
 def _regrowth(code: str | None, tally: Tally) -> tuple[str, ...]:
     """Growth from the smallest sum, which these criteria do not judge, is left to a reader."""
-    if code in ("PR", "SD") and tally.nadir is not None and tally.nadir < tally.total >= LARGER * tally.nadir:
+    if code in ("PR", "SD") and tally.nadir is not None and tally.total >= LARGER * tally.nadir:
         grown = signed_pct(change_pct(tally.total, tally.nadir))
         return (f"review: {grown} from the smallest sum; the criterion compares with baseline only",)
     return ()
@@ -190,10 +190,6 @@ def _soft_targets(lesion: Lesion) -> bool:
     return designated(lesion) and lesion.kind is not Kind.BONE
 
 
-def _bone_lesions(lesion: Lesion) -> bool:
-    return lesion.kind is Kind.BONE and lesion.role is not Role.NEW
-
-
 assess_choi = criterion(judge_choi, View(_soft_targets, density_must_compare=True))
 assess_modified = criterion(judge_modified, View(_soft_targets, density_must_compare=True))
-assess_inverse = criterion(judge_inverse, View(_bone_lesions, bone_diameter="longest_diameter"))
+assess_inverse = criterion(judge_inverse, View(in_bone, bone_diameter="longest_diameter"))

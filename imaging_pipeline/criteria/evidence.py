@@ -12,7 +12,9 @@ from typing import Any
 from imaging_pipeline.criteria.exact import as_decimal
 from imaging_pipeline.criteria.params import Params
 from imaging_pipeline.criteria.timeline import (
+    MEASURABLE_NODE_MM,
     NOT_EVALUATED,
+    PATHOLOGICAL_NODE_MM,
     SIZES,
     BoneLook,
     Finding,
@@ -40,9 +42,6 @@ from imaging_pipeline.errors import StageError
 MEASURING = ("CT", "MR")
 #: A reader's hand before the machine's.
 _EVIDENCE: tuple[type[Evidence], ...] = (Edited, Drawn, Segmented, Reported)
-#: A new node is disease without doubt from the size that is measurable (RECIST 1.1, 3.1.1).
-_CERTAIN_NODE_MM = Decimal(15)
-_NORMAL_NODE_MM = Decimal(10)
 
 #: What is believed of one lesion at one visit, by quantity.
 Believed = Mapping[str, Measurement]
@@ -133,6 +132,11 @@ def designated(lesion: Lesion) -> bool:
     return lesion.role is Role.TARGET
 
 
+def in_bone(lesion: Lesion) -> bool:
+    """Bone lesions known at baseline, whatever RECIST calls them."""
+    return lesion.kind is Kind.BONE and lesion.role is not Role.NEW
+
+
 def timeline_of(record: Record, view: View, params: Params) -> Timeline:
     """The response problem a criterion sees.
 
@@ -196,7 +200,7 @@ def finding_of(record: Record, lesion: Lesion, visit: Visit, view: View) -> Find
     sizes: dict[str, Any] = {field: value_of(here, name) for field, name in quantities_of(lesion, view).items()}
     if view.density_must_compare and "mean_density" in here and here["mean_density"].comparable is False:
         sizes["mean_hu"] = None
-    return Finding(**sizes) if any(size is not None for size in sizes.values()) else NOT_EVALUATED
+    return Finding(**sizes)
 
 
 def _state(record: Record, lesion: Lesion, visit: Visit) -> NonTargetState:
@@ -253,10 +257,14 @@ _AS_THEY_ARE = View(is_target=designated, bone_diameter="longest_diameter")
 def _is_certain(lesion: Lesion, here: Believed) -> bool:
     """Not a node that may be reactive, nor a sclerotic focus that may be a healing lesion (RECIST 1.1, 4.3.5)."""
     if lesion.kind is Kind.NODE:
-        return (value_of(here, "short_axis") or Decimal(0)) >= _CERTAIN_NODE_MM
+        return _at_least(MEASURABLE_NODE_MM, value_of(here, "short_axis"))
     return lesion.kind is not Kind.BONE or lesion.bone_type in ("lytic", "mixed")
 
 
 def _is_doubtful(lesion: Lesion, here: Believed) -> bool:
     """Disease perhaps: not a node of normal size."""
-    return lesion.kind is not Kind.NODE or (value_of(here, "short_axis") or _NORMAL_NODE_MM) >= _NORMAL_NODE_MM
+    return lesion.kind is not Kind.NODE or _at_least(PATHOLOGICAL_NODE_MM, value_of(here, "short_axis"))
+
+
+def _at_least(least: Decimal, size: Decimal | None) -> bool:
+    return size is not None and size >= least

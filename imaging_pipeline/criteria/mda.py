@@ -13,7 +13,7 @@ from typing import Any
 
 from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import Course, course
-from imaging_pipeline.criteria.evidence import Believed, View, modality_of, value_of
+from imaging_pipeline.criteria.evidence import Believed, View, in_bone, modality_of, value_of
 from imaging_pipeline.criteria.exact import exactly
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import PR_RATIO, progression_mm
@@ -193,7 +193,7 @@ def _extent_trend(baseline: Believed, now: Believed, params: Params) -> Trend | 
     before, after = _product(baseline), _product(now)
     if before is None or after is None:
         return None
-    if after > before and after * 100 >= before * (100 + params.mda_extent_pct):
+    if after * 100 >= before * (100 + params.mda_extent_pct):
         return "increased"
     return "regressed" if after * 2 <= before else "unchanged"
 
@@ -212,9 +212,4 @@ def _soft_tissue_trend(baseline: Believed, now: Believed) -> Trend | None:
     return "regressed" if after <= PR_RATIO * before else "unchanged"
 
 
-def _no_target(_: Lesion) -> bool:
-    """Nothing is added up."""
-    return False
-
-
-assess = criterion(judge, View(_no_target, look=look_at))
+assess = criterion(judge, View(in_bone, look=look_at))

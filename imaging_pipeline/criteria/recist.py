@@ -19,8 +19,14 @@ from imaging_pipeline.criteria.response import (
     Verdict,
     judge_visits,
 )
-from imaging_pipeline.criteria.roles import MEASURABLE_NODE_MM, PATHOLOGICAL_NODE_MM, selection_problems
-from imaging_pipeline.criteria.timeline import Finding, ListedLesion, Timeline
+from imaging_pipeline.criteria.roles import selection_problems
+from imaging_pipeline.criteria.timeline import (
+    MEASURABLE_NODE_MM,
+    PATHOLOGICAL_NODE_MM,
+    Finding,
+    ListedLesion,
+    Timeline,
+)
 
 NAME = "recist-1.1"
 

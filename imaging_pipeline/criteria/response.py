@@ -13,9 +13,9 @@ from decimal import Decimal
 
 from imaging_pipeline.criteria.exact import ZERO, change_pct, plain
 from imaging_pipeline.criteria.params import Params
-from imaging_pipeline.criteria.roles import PATHOLOGICAL_NODE_MM
 from imaging_pipeline.criteria.timeline import (
     NOT_EVALUATED,
+    PATHOLOGICAL_NODE_MM,
     SIZES,
     Finding,
     ListedLesion,

@@ -16,19 +16,15 @@ from pydantic import ConfigDict
 from imaging_pipeline.criteria.evidence import believed, value_of
 from imaging_pipeline.criteria.exact import ZERO, as_decimal, plain
 from imaging_pipeline.criteria.params import Params
-from imaging_pipeline.criteria.timeline import LengthMm, Name, Timeline
+from imaging_pipeline.criteria.timeline import MEASURABLE_NODE_MM, PATHOLOGICAL_NODE_MM, LengthMm, Name, Timeline
 from imaging_pipeline.domain.case import Measurement, Outcome, Sighting, Visit
 from imaging_pipeline.domain.lesions import Kind, Lesion, Role
 from imaging_pipeline.errors import ConfigurationError, Problem
 
-#: Longest diameter on CT or MRI with slices of 5 mm or less; above, twice the slice (3.1.1).
+#: Longest diameter on CT or MRI, where two slices are not more than that (3.1.1).
 MEASURABLE_MM = Decimal(10)
 MEASURABLE_XRAY_MM = Decimal(20)
-THICK_SLICE_MM = Decimal(5)
 SLICES_ACROSS = Decimal(2)
-#: Short axis of a node: measurable from 15 mm, pathological from 10 mm, normal below (3.1.1).
-MEASURABLE_NODE_MM = Decimal(15)
-PATHOLOGICAL_NODE_MM = Decimal(10)
 #: At most five targets, at most two per organ (4.2).
 MAX_TARGETS = 5
 MAX_PER_ORGAN = 2
@@ -257,8 +253,7 @@ def _floor(candidate: Candidate) -> Decimal:
     least = MEASURABLE_XRAY_MM if candidate.modality == "CXR" else MEASURABLE_MM
     least = MEASURABLE_NODE_MM if candidate.is_node else least
     if candidate.modality in _SLICED and _followed_size(candidate) >= least:
-        slice_mm = _required(candidate, "slice_mm")
-        return max(least, SLICES_ACROSS * slice_mm) if slice_mm > THICK_SLICE_MM else least
+        return max(least, SLICES_ACROSS * _required(candidate, "slice_mm"))
     return least
 
 

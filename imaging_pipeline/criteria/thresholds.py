@@ -12,8 +12,7 @@ from imaging_pipeline.criteria.exact import ZERO, change_pct, exactly, plain, si
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import Asked, Bounds, first_that_holds
 from imaging_pipeline.criteria.response import History, Ruler, Tally, Verdict, judge_visits
-from imaging_pipeline.criteria.roles import PATHOLOGICAL_NODE_MM
-from imaging_pipeline.criteria.timeline import Finding, ListedLesion, Timeline
+from imaging_pipeline.criteria.timeline import PATHOLOGICAL_NODE_MM, Finding, ListedLesion, Timeline
 
 # WHO. Source: WHO handbook for reporting results of cancer treatment, Offset Publication 48, 1979;
 # Miller et al., Cancer 1981; 47: 207-214.

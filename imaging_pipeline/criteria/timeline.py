@@ -15,6 +15,9 @@ from pydantic_core import PydanticCustomError
 
 from imaging_pipeline.criteria.exact import MAX_DIGITS
 
+#: Short axis of a node: measurable from 15 mm, pathological from 10 mm, normal below (RECIST 1.1, 3.1.1).
+MEASURABLE_NODE_MM = Decimal(15)
+PATHOLOGICAL_NODE_MM = Decimal(10)
 #: Ten metres: a larger size is a slip of the unit.
 MAX_SIZE_MM = Decimal(10_000)
 _FORBID = ConfigDict(extra="forbid")

@@ -114,6 +114,8 @@ def test_timeline_is_judged_as_the_rules_say(vector):
     for key in ("reason", "also"):
         if key in expected:
             assert any(expected[key] in reason for visit in follow_ups for reason in visit["reasons"])
+    if "thresholds" in expected:
+        assert [visit["thresholds"] for visit in follow_ups] == [expected["thresholds"]] * len(follow_ups)
     if "no_reason" in expected:
         assert not any(expected["no_reason"] in reason for visit in follow_ups for reason in visit["reasons"])
     if "issue" in expected:
@@ -177,7 +179,8 @@ def test_bone_lesion_is_judged_as_the_table_says(vector):
     }
     visit = answer(document, ("mda-bone",))["visits"][1]
     assert visit["overall"] == vector["response"]
-    assert visit["reasons"]
+    assert visit["reasons"][0].startswith(f"L4 {vector['response']}: ")
+    assert len(visit["reasons"]) == 1
 
 
 @pytest.mark.parametrize("vector", of_kind("answer"))
@@ -187,6 +190,8 @@ def test_document_is_answered_as_the_rules_say(vector):
     for visit in answered.get("visits", []):
         for field, value in expected.get("visits", {}).get(visit["id"], {}).items():
             assert visit[field] == value, f"{visit['id']} {field}"
+    if "issues" in expected:
+        assert [issue["code"] for issue in answered["issues"]] == expected["issues"]
     if "rows" in expected:
         assert [row["overall"] for row in answered["rows"]] == expected["rows"]
     for row, score in zip(answered.get("rows", []), expected.get("scores", []), strict=False):
