@@ -116,6 +116,31 @@ def test_findings_of_bone_come_from_the_measurements(later, response):
     assert overall(assessments) == ["", response]
 
 
+def test_extent_is_a_product_and_needs_both_diameters():
+    two = visits("2023-05-28", "2023-10-18")
+    turned = (*healing(0, 90, 10, 30.0, 22.0), *healing(1, 90, 10, 44.0, 15.0))
+    assert overall(judged(mda.assess, (L4,), turned, at=two)) == ["", "SD"]
+    half_known = (*healing(0, 90, 10), measured(90, 1, "L4", "lytic_fraction"), measured(60.0, 1, "L4"))
+    assert overall(judged(mda.assess, (L4,), half_known, at=two)) == ["", "SD"]
+
+
+def test_md_anderson_looks_at_bone_only():
+    sightings = tuple(seen(visit, name) for visit in range(2) for name in ("AX", "L4"))
+    measurements = (*healing(0, 90, 10), *healing(1, 90, 40), measured(50.0), measured(90.0, 1))
+    assessments = judged(mda.assess, (AX, L4), measurements, sightings, visits("2023-05-28", "2023-10-18"))
+    assert overall(assessments) == ["", "PR"]
+    assert "AX" not in reasons(assessments)
+
+
+def test_md_anderson_takes_a_new_lesion_for_progression():
+    lesions = (L4, lesion("NEW", Kind.BONE, bone_type="lytic"))
+    measurements = (*healing(0, 90, 10), *healing(1, 90, 40), measured(20.0, 1, "NEW"))
+    sightings = (seen(0, "L4"), seen(1, "L4"), seen(1, "NEW"))
+    assessments = judged(mda.assess, lesions, measurements, sightings, visits("2023-05-28", "2023-10-18"))
+    assert overall(assessments) == ["", "PD"]
+    assert "unequivocal new lesion" in assessments[1].reasons
+
+
 def test_a_blastic_lesion_is_judged_by_its_extent():
     bone = lesion("L4", Kind.BONE, bone_type="blastic")
     two = visits("2023-05-28", "2023-10-18")
@@ -213,8 +238,16 @@ def test_a_new_node_is_doubted_until_it_is_large_and_then_dated_back():
     assert assessments[-1].best_overall_response == "PD"
 
 
-def test_a_new_node_of_normal_size_is_nothing():
-    assert overall(with_new(lesion("NEW", Kind.NODE), {1: 9.0}, "short_axis")) == ["", "SD", "SD"]
+@pytest.mark.parametrize(
+    ("short_axis", "stated"), [(9.9, "no"), (10.0, "equivocal"), (14.9, "equivocal"), (15.0, "unequivocal")]
+)
+def test_a_new_node_is_disease_by_its_short_axis(short_axis, stated):
+    assessments = with_new(lesion("NEW", Kind.NODE), {1: short_axis}, "short_axis")
+    assert assessments[1].new_lesion == stated
+
+
+def test_a_new_node_whose_short_axis_is_not_known_is_nothing_yet():
+    assert with_new(lesion("NEW", Kind.NODE), {1: 20.0})[1].new_lesion == "no"
 
 
 def test_irecist_follows_the_new_lesion_by_its_own_size():
@@ -234,6 +267,12 @@ def test_a_change_from_ct_to_mri_is_said():
     assert "METHOD_CHANGED: AX by CT at baseline, by MR at this visit" in reasons(assessments)
 
 
+def test_where_nothing_was_measured_no_method_changed():
+    two = visits("2023-05-28", "2023-10-18")
+    sightings = (seen(0), seen(1, outcome=Outcome.NOT_EVALUABLE))
+    assert "METHOD" not in reasons(judged(recist.assess, (AX,), (measured(50.0),), sightings, two))
+
+
 def test_another_technique_is_said():
     measurements = (measured(50.0), measured(45.0, 1, comparable=False))
     assessments = judged(recist.assess, (AX,), measurements, at=visits("2023-05-28", "2023-10-18"))
@@ -248,17 +287,52 @@ def test_a_reported_size_on_ct_is_used_where_nothing_was_measured_and_said():
 
 
 def test_choi_leaves_out_a_density_of_another_technique():
-    def run(comparable):
+    def run(criterion, comparable):
         measurements = (
             measured(50.0),
             measured(80.0, quantity="mean_density"),
             measured(50.0, 1),
             measured(40.0, 1, quantity="mean_density", comparable=comparable),
         )
-        return overall(judged(choi.assess_choi, (AX,), measurements, at=visits("2023-05-28", "2023-10-18")))
+        return overall(judged(criterion, (AX,), measurements, at=visits("2023-05-28", "2023-10-18")))
 
-    assert run(comparable=True) == ["", "PR"]
-    assert run(comparable=False) == ["", "NE"]
+    assert run(choi.assess_choi, comparable=True) == ["", "PR"]
+    assert run(choi.assess_choi, comparable=False) == ["", "NE"]
+    assert run(choi.assess_modified, comparable=True) == ["", "SD"]
+    assert run(choi.assess_modified, comparable=False) == ["", "SD"]
+
+
+def test_modified_choi_leaves_out_a_density_of_another_technique():
+    measurements = (
+        measured(50.0),
+        measured(80.0, quantity="mean_density"),
+        measured(40.0, 1),
+        measured(40.0, 1, quantity="mean_density", comparable=False),
+    )
+    two = visits("2023-05-28", "2023-10-18")
+    assert overall(judged(choi.assess_modified, (AX,), measurements, at=two)) == ["", "NE"]
+
+
+def test_inverse_choi_takes_what_no_technique_explains_and_says_so():
+    measurements = tuple(
+        measured(value, visit, "L4", quantity, comparable=None if visit == 0 else False)
+        for visit, hu in enumerate((50.0, 300.0))
+        for quantity, value in (("longest_diameter", 30.0), ("mean_density", hu))
+    )
+    assessments = judged(choi.assess_inverse, (L4,), measurements, at=visits("2023-05-28", "2023-10-18"))
+    assert overall(assessments) == ["", "PR"]
+    assert "the technique of L4 differs from baseline" in reasons(assessments)
+
+
+def test_choi_follows_only_targets_outside_bone():
+    lesions = (
+        lesion("AX", role=Role.TARGET),
+        lesion("SMALL", role=Role.NON_TARGET),
+        lesion("L4", Kind.BONE, Role.TARGET, bone_type="lytic"),
+    )
+    measurements = tuple(measured(30.0, visit, one.lesion_id) for one in lesions for visit in range(2))
+    assessments = judged(choi.assess_choi, lesions, measurements, at=visits("2023-05-28", "2023-10-18"))
+    assert assessments[1].sum_mm == 30
 
 
 def test_choi_never_judges_bone_and_inverse_choi_nothing_else():
@@ -328,11 +402,12 @@ def test_a_size_on_the_border_may_as_well_be_the_other_category():
 
 
 def test_the_probability_is_that_of_the_normal_distribution():
-    """34 mm with a deviation of 2 mm lies half a deviation below the bound of 35 mm: 30.9 % of SD."""
-    measurements = (bounded(50.0, 0, 0.001), bounded(34.0, 1, 2 * 1.959964))
+    """33 mm with a deviation of 2 mm lies one deviation below the bound of 35 mm: 15.9 % of SD."""
+    unbounded = (measured(50.0, quantity="mean_density"), measured(50.0, 1, quantity="mean_density"))
+    measurements = (bounded(50.0, 0, 0.001), bounded(33.0, 1, 2 * 1.959964), *unbounded)
     sentence = judged(recist.assess, (AX,), measurements, at=visits("2023-05-28", "2023-10-18"))[1].reasons
     share = next(float(reason.split("SD ")[1].split()[0]) for reason in sentence if "another category" in reason)
-    assert abs(share - 30.85) < 3 * 2.31  # three standard errors of 400 draws
+    assert abs(share - 15.87) < 3 * 1.83  # three standard errors of 400 draws
 
 
 def test_a_size_far_from_every_border_is_certain():
@@ -391,6 +466,7 @@ def test_every_plugin_says_its_method_in_one_sentence_and_judges_every_visit(nam
     assessments = criterion((), visits(), (), (), AssessConfig())
     assert [assessment.visit for assessment in assessments] == [0, 1, 2]
     assert {assessment.criterion for assessment in assessments} == {name}
+    assert overall(assessments) == ["", *(["NE"] * 2 if name == "mda-bone" else ["NED"] * 2)]
 
 
 def test_measured_floats_are_the_decimals_they_print():

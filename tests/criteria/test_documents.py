@@ -299,6 +299,60 @@ def test_a_criterion_without_its_size_is_refused_by_field():
     assert refusal(GOOD, ("who",)).problem.subject == "visits.baseline.measurements.T1.perpendicular_diameter_mm"
 
 
+@pytest.mark.parametrize(
+    ("name", "least", "below"),
+    [
+        ("sd_min_days", 0, -1),
+        ("confirm_min_days", 0, -1),
+        ("max_ne_between", 0, -1),
+        ("icpd_min_days", 0, -1),
+        ("pr_volume_ratio", Decimal("0.001"), 0),
+        ("pd_volume_ratio", Decimal("1.001"), 1),
+        ("mda_fill_in_points", Decimal("0.1"), 0),
+        ("mda_rim_points", Decimal("0.1"), 0),
+        ("mda_extent_pct", Decimal("0.1"), 0),
+    ],
+)
+def test_parameters_have_a_least_value(name, least, below):
+    assert answer(GOOD, params={name: least})["criterion"] == "recist-1.1"
+    with pytest.raises(ConfigurationError, match=name):
+        answer(GOOD, params={name: below})
+
+
+def test_the_largest_numbers_and_names_that_are_taken():
+    large = with_finding({"longest_diameter_mm": 10_000, "volume_mm3": Decimal("12345678901234567890")})
+    assert answer(large)["visits"][1]["overall"] == "PD"
+    for number in (Decimal("1e20"), Decimal("1e-21")):
+        assert "20 digits" in refusal(with_finding({"longest_diameter_mm": 9, "volume_mm3": number})).problem.remedy
+    assert answer(with_visit(id="v" * 64))["visits"][1]["id"] == "v" * 64
+    assert "visits" in refusal(with_visit(id="v" * 65)).problem.subject
+
+
+def test_refusals_say_what_was_found():
+    assert refusal(without(GOOD, "visits", 1, "date")).problem.found == "nothing"
+    assert refusal(with_visit(date="soon")).problem.found == "a value that does not fit"
+    assert refusal(without(GOOD, "kind")).problem.found == "nothing"
+    assert refusal({**GOOD, "kind": "x"}).problem.found == "an unknown kind"
+    assert refusal(with_finding({})).problem.found == "nothing"
+    assert refusal(with_finding({"state": "absent", "merged_into": "T2"})).problem.found == "state and merged_into"
+    assert refusal(with_finding({"merged_into": "T1"})).problem.found == "a circle"
+    assert refusal(with_finding({"merged_into": "N1"})).problem.found == "'N1', which is no target"
+
+
+def test_codes_of_the_other_family_are_refused_with_its_name():
+    def stated(code):
+        return {
+            "kind": "responses",
+            "reference_date": "2024-01-01",
+            "responses": [{"date": "2024-03-01", "overall": code}],
+        }
+
+    assert refusal(stated("SD"), ("irecist",)).problem.remedy == "write iRECIST's codes, or ask for recist-1.1"
+    assert refusal(stated("zz"), ("irecist",)).problem.remedy == "correct it"
+    assert refusal(stated("UPD")).problem.remedy == "correct it"
+    assert refusal(stated("iUPD")).problem.remedy.endswith("ask for the criterion irecist")
+
+
 def test_parameters_given_beside_hold_unless_the_document_states_its_own():
     long = {"treatment_start": "2024-02-15"}
     assert answer(GOOD, params=long)["issues"][0]["code"] == "W-BASELINE-AGE"
@@ -319,6 +373,24 @@ def test_several_criteria_stand_side_by_side_with_the_reason_they_disagree():
 
 def test_criteria_that_agree_have_nothing_to_explain():
     assert answer(GOOD, ("recist-1.1", "irecist"))["disagreements"] == []
+
+
+def test_an_unconfirmed_or_confirmed_progression_is_progression_all_the_same():
+    document = with_finding({"longest_diameter_mm": 60})
+    document["visits"].append({**document["visits"][1], "id": "V2", "date": "2024-05-01"})
+    document["visits"][2]["measurements"] = {"T1": {"longest_diameter_mm": 70}, "T2": {"short_axis_mm": 12}}
+    answered = answer(document, ("recist-1.1", "irecist"))
+    assert [visit["overall"] for visit in answered["criteria"][1]["visits"]] == [None, "iUPD", "iCPD"]
+    assert answered["disagreements"] == []
+
+
+def test_a_criterion_without_targets_explains_itself_by_what_it_saw():
+    bone = {"N1": {"modality": "CT", "findings": {"sclerotic_rim": True}}}
+    answered = answer(with_visit(bone=bone, new_targets={}), ("mda-bone", "irecist"))
+    assert answered["disagreements"] == []
+    document = with_visit(bone={"N1": {"modality": "CT", "findings": {"lesion": "increased"}}})
+    (sentence,) = answer(document, ("mda-bone", "recist-1.1"))["disagreements"]
+    assert sentence.startswith("V1: mda-bone PD (N1 PD: lesion increased); recist-1.1 PR (target PR")
 
 
 def test_dates_may_be_dates_where_the_document_is_not_text():
@@ -376,8 +448,8 @@ def test_what_is_no_json_is_refused(text):
 
 
 def test_a_key_twice_is_refused():
-    with pytest.raises(ConfigurationError, match="T1: found this key twice"):
-        loads('{"measurements": {"T1": 1, "T2": 2, "T1": 3}}')
+    with pytest.raises(ConfigurationError, match="T2: found this key twice"):
+        loads('{"measurements": {"T1": 1, "T2": 2, "T2": 3}}')
 
 
 def test_lines_are_answered_in_order_and_a_bad_one_spoils_nothing():
@@ -419,6 +491,12 @@ def test_a_table_is_answered_patient_by_patient():
 
 def test_a_table_of_the_contracts_columns_is_known():
     assert from_table([dict.fromkeys(COLUMNS, "") | {"visit": "b", "date": "2024-01-01"}])[0]["lesions"] == []
+
+
+def test_a_node_may_be_said_in_many_words():
+    for word, node in (("true", True), ("YES", True), ("1", True), ("false", False), ("no", False), ("0", False)):
+        (document,) = from_table([{"visit": "b", "date": "2024-01-01", "lesion": "T1", "role": "target", "node": word}])
+        assert document["lesions"][0]["node"] is node
 
 
 def test_answers_leave_as_rows():

@@ -88,6 +88,10 @@ def test_a_stated_role_is_kept_and_its_contradiction_is_said():
     assert problems == ["W-ROLE-NOT-MEASURABLE"]
 
 
+def test_a_stated_target_that_was_not_measured_is_a_problem():
+    assert role_of(lesion(role=Role.TARGET))[2] == ["W-ROLE-NOT-MEASURABLE"]
+
+
 def test_a_stated_target_that_is_measurable_is_no_problem():
     assert role_of(lesion(role=Role.TARGET), measured(30))[1:] == (
         "stated by the reader; longest diameter 30 mm, at least 10 mm",
@@ -97,6 +101,19 @@ def test_a_stated_target_that_is_measurable_is_no_problem():
 
 def test_a_stated_non_target_stays_one_however_large():
     assert role_of(lesion(role=Role.NON_TARGET), measured(90))[0] is Role.NON_TARGET
+
+
+def test_a_stated_non_target_takes_no_place():
+    lesions = [lesion("A", role=Role.NON_TARGET, organ="liver"), *(lesion(name, organ="liver") for name in "BC")]
+    decided, _ = decide(lesions, [measured(90, name="A"), measured(50, name="B"), measured(40, name="C")])
+    assert [one.role for one in decided] == [Role.NON_TARGET, Role.TARGET, Role.TARGET]
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX"])
+def test_a_plain_film_measures_nothing(modality):
+    bone = lesion("L4", Kind.BONE, bone_type="lytic")
+    seen_on_film = measured(20, name="L4", quantity="soft_tissue_diameter", modality=modality)
+    assert role_of(bone, seen_on_film)[1] == "a plain film of bone shows presence, it does not measure"
 
 
 def test_stated_targets_take_their_places_first():
