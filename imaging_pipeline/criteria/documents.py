@@ -82,7 +82,7 @@ def answer(document: Any, criteria: Sequence[str] = (DEFAULT,), params: Mapping[
 
 def _check_criterion(name: str) -> None:
     if name not in CRITERIA:
-        near = difflib.get_close_matches(name, CRITERIA, n=1)
+        near = [known for known in CRITERIA if known.startswith(name)] or difflib.get_close_matches(name, CRITERIA, n=1)
         remedy = f"did you mean '{near[0]}'?" if near else "choose one of them"
         refuse("criterion", f"'{name}'", f"one of {', '.join(CRITERIA)}", remedy)
 

@@ -289,8 +289,9 @@ def test_baseline_has_a_sum_and_no_response():
 
 
 def test_an_unknown_criterion_is_refused_with_the_nearest():
-    refused = refusal(GOOD, ("recist1.1",))
-    assert "recist-1.1" in refused.problem.remedy
+    for name, meant in (("recist", "recist-1.1"), ("recist1.1", "recist-1.1"), ("irecst", "irecist")):
+        assert refusal(GOOD, (name,)).problem.remedy == f"did you mean '{meant}'?"
+    refused = refusal(GOOD, ("pcwg3",))
     assert "mda-bone" in refused.problem.expected
 
 
