@@ -61,7 +61,7 @@ class Contest:
             return 0.0
         edges = 1.0 - self._flatness
         border = ndimage.binary_dilation(marked) & ~ndimage.binary_erosion(marked)
-        inner = ndimage.binary_erosion(marked, iterations=3)
+        inner = ndimage.binary_erosion(marked, iterations=2)
         # An outline may miss the crest of its edge by a voxel.
         along = float(ndimage.maximum_filter(edges, 3)[border].mean())
         return max(0.0, along - (float(edges[inner].mean()) if inner.any() else 0.0))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
+from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.domain.prompts import Box, Line, Point
+from imaging_pipeline.numerics.outline import SignedDistance
 from imaging_pipeline.numerics.pyramid import Floats
 
 Doubles = NDArray[np.float64]
@@ -17,6 +20,12 @@ Doubles = NDArray[np.float64]
 ASPECTS = (0.55, 0.75, 1.0)
 #: Radii tried around a click.
 CLICK_RADII_MM = (5.0, 7.5, 11.0, 16.0, 24.0, 36.0)
+#: Sizes tried of an outline carried from another visit: from deep response to clear progression.
+SCALES = (0.5, 0.63, 0.8, 1.0, 1.25, 1.6)
+#: How far the surface of such an outline may still lie off: its form changes too.
+CARRIED_LOOSENESS_MM = 3.0
+#: Support by which a ball half as large again must be better: who clicks means what lies under the click.
+DOUBT_PER_SIZE = 0.05
 #: How far the surface may lie from the expected one, as a share of the radius: along an axis the prompt gives
 #: (a reader's hand, and lesions are no ellipsoids), and along one it leaves open.
 GIVEN_LOOSENESS, OPEN_LOOSENESS = 0.12, 0.30
@@ -28,9 +37,31 @@ GIVEN_LEARNING, OPEN_LEARNING = 0.2, 0.8
 REACH = 1.8
 
 
+class Expectation(Protocol):
+    """A shape that the image may still correct. `doubt` counts against it when several are tried."""
+
+    @property
+    def doubt(self) -> float:
+        """Support by which it must be better than one without doubt."""
+        ...
+
+    @property
+    def extent_lps(self) -> Doubles:
+        """Points (N, 3) whose box holds the surroundings that matter."""
+        ...
+
+    def log_odds(self, points_lps: Doubles) -> NDArray[np.float32]:
+        """Of points (N, 3) to lie in the lesion, by place alone: distance to the surface over its looseness."""
+        ...
+
+    def taught(self, share: Floats, points_lps: Doubles) -> Expectation:
+        """The shape after a look at the image, which found these shares of lesion at these points."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
-class Expectation:
-    """An expected ellipsoid.
+class Ellipsoid:
+    """The shape a mark suggests.
 
     `frame` holds the prompt's axes as rows, `radii_mm` the lesion's size along them, `given` which of these the
     prompt states. `spread` is the second moment (3, 3) in mm2 of the present shape, which may be turned against the
@@ -43,9 +74,10 @@ class Expectation:
     given: NDArray[np.bool_]
     shift_lps: Doubles
     spread: Doubles
+    doubt: float = 0.0
 
     @classmethod
-    def of(cls, centre_lps: Doubles, frame: Doubles, radii_mm: Doubles, given: tuple[bool, bool, bool]) -> Expectation:
+    def of(cls, centre_lps: Doubles, frame: Doubles, radii_mm: Doubles, given: tuple[bool, bool, bool]) -> Ellipsoid:
         """As the prompt says it."""
         radii = np.maximum(np.asarray(radii_mm, dtype=np.float64), 1.0)
         spread = (frame.T * (radii**2 / 5)) @ frame
@@ -63,7 +95,7 @@ class Expectation:
         inverse = np.linalg.inv(5 * self.spread)
         return np.asarray(np.sqrt(np.einsum("...i,ij,...j->...", offset, inverse, offset)))
 
-    def log_odds(self, points_lps: Floats) -> NDArray[np.float32]:
+    def log_odds(self, points_lps: Doubles) -> NDArray[np.float32]:
         """Signed distance to the expected surface, along the ray from the centre, in units of its looseness there."""
         offset = points_lps - self.centre_lps - self.shift_lps
         length = np.linalg.norm(offset, axis=-1) + 1e-6
@@ -73,14 +105,11 @@ class Expectation:
         across = np.linalg.norm(offset @ self.frame.T * loose_mm, axis=-1) / length
         return np.asarray((1 - radius) * length / radius / np.maximum(across, 1e-3), dtype=np.float32)
 
-    def taught(self, share: Floats, points_lps: Floats) -> Expectation:
+    def taught(self, share: Floats, points_lps: Doubles) -> Ellipsoid:
         """The shape after a look at the image: what the prompt gives is kept, what it leaves open is learned."""
-        weights = np.where(share > 0.5, share, 0.0).ravel().astype(np.float64)
-        if weights.sum() < 1.0:
+        if (seen := _moments(share, points_lps)) is None:
             return self
-        found = weights @ points_lps / weights.sum()
-        offset = points_lps - found
-        spread = (offset * weights[:, None]).T @ offset / weights.sum()
+        found, spread = seen
         belief = np.where(self.given, GIVEN_LEARNING, OPEN_LEARNING)
         stated = (self.frame.T * (self.radii_mm**2 / 5)) @ self.frame
         root = (self.frame.T * np.sqrt(belief)) @ self.frame
@@ -88,7 +117,55 @@ class Expectation:
         return replace(self, shift_lps=(root @ root) @ (found - self.centre_lps), spread=learned)
 
 
-def of_line(line: Line, grid: Grid) -> tuple[Expectation, ...]:
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """The outline of another visit, moved and scaled by growth or response but of the same form.
+
+    `centre_lps` and `size_mm` (geometric mean of the root mean square widths) are those of the outline, `shift_lps`
+    and `scale` what became of them.
+    """
+
+    distance: SignedDistance
+    centre_lps: Doubles
+    size_mm: float
+    shift_lps: Doubles
+    scale: float = 1.0
+    doubt: float = 0.0
+
+    @property
+    def extent_lps(self) -> Doubles:
+        """A ball that holds it with its surroundings."""
+        # The root mean square width of a ball is its radius over the square root of 5.
+        reach_mm = REACH * self.size_mm * np.sqrt(5.0) * max(1.0, self.scale)
+        return np.vstack([self.centre_lps - reach_mm, self.centre_lps + reach_mm])
+
+    def log_odds(self, points_lps: Doubles) -> NDArray[np.float32]:
+        """Signed distance to the outline in units of its looseness."""
+        origin_lps = self.centre_lps + (points_lps - self.centre_lps - self.shift_lps) / self.scale
+        return np.asarray(self.distance(origin_lps) * self.scale / CARRIED_LOOSENESS_MM, dtype=np.float32)
+
+    def taught(self, share: Floats, points_lps: Doubles) -> Carried:
+        """Moved and scaled as the image says."""
+        if (seen := _moments(share, points_lps)) is None:
+            return self
+        centre_lps, spread = seen
+        scale = float(np.linalg.det(spread)) ** (1 / 6) / self.size_mm
+        return replace(self, shift_lps=centre_lps - self.centre_lps, scale=min(max(scale, SCALES[0]), SCALES[-1]))
+
+
+def _moments(share: Floats, points_lps: Doubles) -> tuple[Doubles, Doubles] | None:
+    """Centre and second moment (3, 3) of what is more lesion than not; None when nothing is."""
+    weights = np.where(share > 0.5, share, 0.0).ravel().astype(np.float64)
+    if not weights.any():
+        return None
+    weights /= weights.sum()
+    centre_lps = weights @ points_lps
+    offset = points_lps - centre_lps
+    # A voxel wide at least, so that a plane of voxels has a volume too.
+    return centre_lps, (offset * weights[:, None]).T @ offset + np.eye(3) / 5
+
+
+def of_line(line: Line, grid: Grid) -> tuple[Ellipsoid, ...]:
     """Ellipsoids on the RECIST line; what the prompt does not say is a usual share of it."""
     ends = np.array(line.long_axis_lps)
     centre, arm = ends.mean(axis=0), (ends[1] - ends[0]) / 2
@@ -111,22 +188,40 @@ def of_line(line: Line, grid: Grid) -> tuple[Expectation, ...]:
     frame = np.stack([along, across, up])
     given = (True, wide > 0, high > 0)
     return tuple(
-        Expectation.of(centre, frame, np.array([length, wide or aspect * length, high or aspect * length]), given)
+        Ellipsoid.of(centre, frame, np.array([length, wide or aspect * length, high or aspect * length]), given)
         for aspect in (ASPECTS if not all(given) else ASPECTS[:1])
     )
 
 
-def of_box(box: Box) -> tuple[Expectation, ...]:
+def of_box(box: Box) -> tuple[Ellipsoid, ...]:
     """The ellipsoid that touches the box's sides."""
     corners = np.array(box.corners_lps)
     radii_mm = np.abs(corners[1] - corners[0]) / 2
-    return (Expectation.of(corners.mean(axis=0), np.eye(3), radii_mm, given=(True, True, True)),)
+    return (Ellipsoid.of(corners.mean(axis=0), np.eye(3), radii_mm, given=(True, True, True)),)
 
 
-def of_point(point: Point) -> tuple[Expectation, ...]:
+def of_point(point: Point) -> tuple[Ellipsoid, ...]:
     """Balls of several sizes around a click."""
     centre = np.array(point.point_lps)
     return tuple(
-        Expectation.of(centre, np.eye(3), np.full(3, radius_mm), given=(False, False, False))
-        for radius_mm in CLICK_RADII_MM
+        replace(
+            Ellipsoid.of(centre, np.eye(3), np.full(3, radius_mm), given=(False, False, False)),
+            doubt=DOUBT_PER_SIZE * step,
+        )
+        for step, radius_mm in enumerate(CLICK_RADII_MM)
+    )
+
+
+def of_outline(outline: Mask) -> tuple[Carried, ...]:
+    """The outline of another visit in several sizes."""
+    marked_lps = outline.grid.to_lps(np.argwhere(outline.array))
+    if (seen := _moments(np.ones(len(marked_lps)), marked_lps)) is None:
+        return ()
+    centre_lps, spread = seen
+    size_mm = float(np.linalg.det(spread)) ** (1 / 6)
+    distance = SignedDistance(outline)
+    same = SCALES.index(1.0)
+    return tuple(
+        Carried(distance, centre_lps, size_mm, np.zeros(3), scale, DOUBT_PER_SIZE * abs(step - same))
+        for step, scale in enumerate(SCALES)
     )

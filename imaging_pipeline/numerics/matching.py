@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
 from imaging_pipeline.domain.images import Mask
-from imaging_pipeline.numerics.outline import signed_distance_mm
+from imaging_pipeline.numerics.outline import SignedDistance
 
 #: Two lesions whose centres are as far apart as balls of their volumes that touch are not one lesion.
 NO_MATCH = 1.0
@@ -111,7 +111,7 @@ def _assigned(cost: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _share_within(part: Mask, whole: Mask) -> float:
     """The share of one mask that lies inside another, within `TOLERANCE_MM`."""
     points_lps = part.grid.to_lps(np.argwhere(part.array))
-    return float((signed_distance_mm(whole, points_lps) > -TOLERANCE_MM).mean())
+    return float((SignedDistance(whole)(points_lps) > -TOLERANCE_MM).mean())
 
 
 def _groups(links: NDArray[np.bool_]) -> list[NDArray[np.intp]]:

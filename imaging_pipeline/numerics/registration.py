@@ -15,7 +15,7 @@ from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import HU
 from imaging_pipeline.errors import StageError
-from imaging_pipeline.numerics.outline import signed_distance_mm
+from imaging_pipeline.numerics.outline import SignedDistance
 from imaging_pipeline.numerics.pyramid import Bools, Floats, Level, body, finest
 
 #: What is emptier than fat or denser than cortical bone guides nothing: lung moves with breath, metal shines.
@@ -172,7 +172,7 @@ def _failed(moving: Volume, found: str, expected: str) -> StageError:
 def _surroundings(level: Level, lesion: Mask, kind: Kind, unit: str) -> Bools:
     """Where landmarks may lie: near the lesion but not in it, for lesions of bone on bone."""
     points_lps = level.grid.to_lps(np.indices(level.array.shape).reshape(3, -1).T)
-    outside = (signed_distance_mm(lesion, points_lps) < -RIM_MM).reshape(level.array.shape)
+    outside = (SignedDistance(lesion)(points_lps) < -RIM_MM).reshape(level.array.shape)
     if kind is Kind.BONE and unit == HU:
         return outside & ndimage.binary_dilation(level.array > BONE_HU, iterations=2)
     return outside & body(level, unit)

@@ -15,20 +15,22 @@ from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt
 from imaging_pipeline.errors import StageError
 from imaging_pipeline.numerics.competition import Contest, logistic
-from imaging_pipeline.numerics.expectation import Expectation, of_box, of_line, of_point
-from imaging_pipeline.numerics.outline import signed_distance_mm
+from imaging_pipeline.numerics.expectation import Expectation, of_box, of_line, of_outline, of_point
+from imaging_pipeline.numerics.outline import SignedDistance
 from imaging_pipeline.numerics.pyramid import Bools, Level
 
 MAKER = "competition"
-#: How often appearance and shape are learned anew from the outline.
-ROUNDS = 4
+#: How often appearance and shape are learned anew from the outline: coarsely, then finely.
+ROUNDS, FINE_ROUNDS = 4, 3
 #: Voxels of the neighbourhood that is cut out; bounds time and memory for lesions of any size. Fewer suffice to choose
 #: among expectations.
-MAX_VOXELS, TRIAL_VOXELS = 300_000, 50_000
+MAX_VOXELS, TRIAL_VOXELS = 250_000, 80_000
 #: Surroundings in which a lesion competes.
 MARGIN_MM = 8.0
-#: How far a carried outline may be off: registration, growth and response between visits.
-CARRIED_LOOSENESS_MM = 3.0
+#: Marks from the firmest to the loosest: what a reader draws in this scan comes before what is carried here.
+FIRMNESS = (Line, Box, Point, Outline)
+#: Support below which nothing speaks for a lesion still being where it was.
+MIN_SUPPORT = 0.2
 
 
 def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
@@ -54,15 +56,17 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     """
     volume.grid.require_patient("segmentation")
     outline = next((mark.mask for mark in prompt.marks if isinstance(mark, Outline)), None)
-    if outline is None:
-        expected = _most_supported(volume, _expectations(volume, prompt), config)
-        return _settled(_grown(volume, expected, config, MAX_VOXELS), volume.grid)
-    if not outline.array.any():
+    if outline is not None and not outline.array.any():
         raise _failed("E-SEG-EMPTY", "a carried outline out of view", "an outline in this scan", "at that visit")
-    if prompt.kind is Kind.BONE:
+    if outline is not None and prompt.kind is Kind.BONE:
         # As bone heals its density no longer shows where the lesion was: the shape at baseline does.
         return replace(outline, maker=MAKER)
-    return _settled(_regrown(volume, outline, config), volume.grid)
+    trials = [_grown(volume, expected, config, TRIAL_VOXELS, ROUNDS) for expected in _expectations(volume, prompt)]
+    expected, trial = max(trials, key=_merit)
+    if outline is not None and trial.support < MIN_SUPPORT:
+        raise _failed("E-SEG-EMPTY", "no edge where the lesion was", "a lesion there", "at that visit")
+    _, outcome = _grown(volume, expected, config, MAX_VOXELS, FINE_ROUNDS)
+    return _settled(outcome, volume.grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,47 +89,37 @@ class _Outcome:
 
 
 def _expectations(volume: Volume, prompt: Prompt) -> tuple[Expectation, ...]:
-    """What the firmest mark of a prompt lets expect: a line, else a box, else a click."""
-    for mark in prompt.marks:
+    """What the firmest mark of a prompt lets expect."""
+    for mark in sorted(prompt.marks, key=lambda mark: FIRMNESS.index(type(mark))):
+        if isinstance(mark, Outline):
+            return of_outline(mark.mask)
         if isinstance(mark, Line):
             return of_line(mark, volume.grid)
-    for mark in prompt.marks:
         if isinstance(mark, Box):
             return of_box(mark)
-    return of_point(next(mark for mark in prompt.marks if isinstance(mark, Point)))
+        return of_point(mark)
+    raise ValueError("a prompt without marks")
 
 
-def _most_supported(volume: Volume, candidates: tuple[Expectation, ...], config: SegmentConfig) -> Expectation:
-    """The expectation whose outline, drawn coarsely, the image supports best."""
-    if len(candidates) == 1:
-        return candidates[0]
-    supports = [_grown(volume, candidate, config, TRIAL_VOXELS).support for candidate in candidates]
-    return candidates[int(np.argmax(supports))]
+def _merit(trial: tuple[Expectation, _Outcome]) -> float:
+    expected, outcome = trial
+    return outcome.support - expected.doubt
 
 
-def _grown(volume: Volume, expected: Expectation, config: SegmentConfig, max_voxels: int) -> _Outcome:
+def _grown(
+    volume: Volume, expected: Expectation, config: SegmentConfig, max_voxels: int, rounds: int
+) -> tuple[Expectation, _Outcome]:
     """From an expected shape; appearance and shape learn from each other in rounds."""
     patch = _patch(volume, expected.extent_lps, max_voxels)
     points_lps = _points(patch.grid)
     contest = Contest(patch.array, config.smoothness)
     place = expected.log_odds(points_lps).reshape(patch.array.shape)
     share = logistic(place)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         share = contest.cut(place, share)
         expected = expected.taught(share, points_lps)
         place = expected.log_odds(points_lps).reshape(patch.array.shape)
-    return _Outcome.of(share, place, patch.grid, contest)
-
-
-def _regrown(volume: Volume, outline: Mask, config: SegmentConfig) -> _Outcome:
-    """From the outline of another visit; its surface may have moved by growth or response."""
-    patch = _patch(volume, outline.grid.to_lps(np.argwhere(outline.array)), MAX_VOXELS)
-    place = signed_distance_mm(outline, _points(patch.grid)).reshape(patch.array.shape) / CARRIED_LOOSENESS_MM
-    contest = Contest(patch.array, config.smoothness)
-    share = logistic(place)
-    for _ in range(ROUNDS):
-        share = contest.cut(place, share)
-    return _Outcome.of(share, place, patch.grid, contest)
+    return expected, _Outcome.of(share, place, patch.grid, contest)
 
 
 def _patch(volume: Volume, extent_lps: ArrayLike, max_voxels: int) -> Level:
@@ -196,5 +190,5 @@ def carry(mask: Mask, transform: Transform, grid: Grid) -> Mask:
         return mask
     margin_mm = max(mask.grid.spacing_mm)
     there = grid.crop(grid.box_around(place_lps, margin_mm))
-    distance_mm = signed_distance_mm(mask, transform.inverse().apply(_points(there)))
+    distance_mm = SignedDistance(mask)(transform.inverse().apply(_points(there)))
     return replace(mask, array=(distance_mm > 0).reshape(there.shape), grid=there)
