@@ -31,7 +31,7 @@ def call(*arguments: object):
 
 
 def ct_folder() -> Path:
-    return next(path.parent for path in sorted(MINI.rglob("*.dcm")) if "lumbar" in str(path).lower())
+    return next(path.parent for path in sorted(MINI.rglob("*.dcm")) if "Lumbar_CT" in str(path))
 
 
 def test_help_imports_nothing_heavy():
