@@ -142,13 +142,28 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One human act on what was measured; each names the digest of the act before it."""
+    """One human act on one lesion at one visit; each names the digest of the act before it.
+
+    `judged` is the digest of what the reader saw: the sighting's mask, or for
+    `sign` the visit's measurements. When it is no longer what the pipeline
+    gives, the act is stale. `adjust` carries `points_lps` (the ends of one
+    `quantity`'s line) or `mask` (the digest of a corrected outline); `add` a
+    `mask` and the new lesion's `kind`; `finding` says what the reader takes
+    the lesion for.
+    """
 
     reader: str
     time: str
     act: Literal["accept", "adjust", "reject", "add", "sign"]
+    visit: int
     judged: str
     previous: str
+    lesion_id: str = ""
+    quantity: str = ""
+    points_lps: tuple[PointLps, ...] = ()
+    mask: str = ""
+    kind: str = ""
+    finding: Literal["", "new", "split", "merged"] = ""
     comment: str = ""
 
 
