@@ -93,7 +93,10 @@ def main(scans: Path, results: Path) -> int:
             reached &= row["lesion"] not in BARRED or good(row)
         for judgement in case.assessments:
             date = case.visits[judgement.visit].date
-            expected = truth["visits"][date]["expected"].get(judgement.criterion, {})
+            expected = truth["visits"][date]["expected"].get(judgement.criterion)
+            if expected is None:
+                print(f"{judgement.criterion} at {date}: {judgement.overall or '-'}, which the truth does not hold")
+                continue
             right = all(getattr(judgement, name) == expected.get(name, "") for name in CATEGORIES)
             wanted = expected.get("overall", "") or "-"
             said = f"{judgement.criterion} at {date}: {judgement.overall or '-'}, expected {wanted}"
