@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -164,11 +165,20 @@ class LesionEntry(Model):
     reported: tuple[ReportedEntry, ...] = ()
 
 
+class TreatmentEntry(Model):
+    """A treatment, drawn behind the curves it may have bent; without an end it goes on."""
+
+    label: str = Field(min_length=1, max_length=64)
+    start: date = Field(description="First day, YYYY-MM-DD.")
+    end: date | None = Field(default=None, description="Last day, YYYY-MM-DD.")
+
+
 class PatientLesions(Model):
     """The lesions of one patient; `patient` is the PatientID, needed where a folder holds several."""
 
     patient: str = ""
     lesions: tuple[LesionEntry, ...]
+    treatments: tuple[TreatmentEntry, ...] = ()
 
 
 class LesionFile(Model):

@@ -168,6 +168,15 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class Treatment:
+    """What a patient was given, and when: the first day and the last, "" where it goes on."""
+
+    label: str
+    start: str
+    end: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """What the case was made from and with."""
 
@@ -190,4 +199,5 @@ class Case:
     provenance: Provenance
     problems: tuple[Problem, ...] = ()
     reviews: tuple[Review, ...] = ()
+    treatments: tuple[Treatment, ...] = ()
     schema_version: int = field(default=1)

@@ -154,7 +154,7 @@ def test_methods_versions_and_digests_close_the_page(page, patient):
 
 def test_a_signed_case_says_who_signed(tmp_path, patient):
     case, values = patient
-    signed = replace(case, reviews=(Review("reader 1", "2024-03-01T10:00:00Z", "sign", "ab" * 32, ""),))
+    signed = replace(case, reviews=(Review("reader 1", "2024-03-01T10:00:00Z", "sign", 2, "ab" * 32, ""),))
     write_report(signed, values, tmp_path / "report.html")
     assert "Signed by reader 1" in Page((tmp_path / "report.html").read_text()).text
 
