@@ -46,6 +46,8 @@ class Series:
     `instances` are in the order of the volume's slices; `grid` is None for
     images that have no place before they are decoded. `role` is the word the
     configuration's rules give it ("lumbar_ct"), "" when no rule matches.
+    `frames` are the numbers of the slices in a multi-frame file, from 1; empty
+    where each slice is an instance of its own.
     """
 
     series_instance_uid: str
@@ -57,6 +59,7 @@ class Series:
     instances: tuple[Instance, ...]
     grid: Grid | None = None
     technique: Technique = field(default_factory=Technique)
+    frames: tuple[int, ...] = ()
 
     @cached_property
     def digest(self) -> str:

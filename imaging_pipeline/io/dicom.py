@@ -192,6 +192,7 @@ def _record(files: Sequence[File], rules: Sequence[SeriesRule], problems: Iterab
         role="" if header.is_localizer else _role(header, rules),
         instances=tuple(Instance(name, "") for name in dict.fromkeys(file.header.sop_instance_uid for file in files)),
         technique=_technique(header),
+        frames=tuple(file.header.frame_number for file in files if file.header.frame_number),
     )
     return SeriesRecord(series, tuple(dict.fromkeys(file.path for file in files)), tuple(found))
 

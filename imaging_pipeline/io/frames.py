@@ -34,7 +34,10 @@ _VECTORS: dict[str, _Path] = {
 def frame_headers(document: pydicom.Dataset, header: Header) -> tuple[Header, ...]:
     """One header for each frame: the file's, with what the frame's functional groups state, or those of all frames."""
     shared = document.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
-    return tuple(_frame_header((frame, shared[0]), header) for frame in document.PerFrameFunctionalGroupsSequence)
+    return tuple(
+        _frame_header((frame, shared[0]), header._replace(frame_number=number))
+        for number, frame in enumerate(document.PerFrameFunctionalGroupsSequence, start=1)
+    )
 
 
 def _frame_header(groups: tuple[pydicom.Dataset, ...], header: Header) -> Header:

@@ -83,6 +83,7 @@ class Header(NamedTuple):
     rescale_type: str = ""
     lossy_image_compression: str = ""
     units: str = ""
+    frame_number: int = 0
 
     @property
     def is_localizer(self) -> bool:
