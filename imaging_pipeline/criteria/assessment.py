@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
 from imaging_pipeline.config import AssessConfig
 from imaging_pipeline.criteria.best import Course
-from imaging_pipeline.criteria.certainty import other_categories, spread_of
-from imaging_pipeline.criteria.evidence import Record, View, modality_of, quantities_of, timeline_of, value_of
+from imaging_pipeline.criteria.certainty import Others, other_categories
+from imaging_pipeline.criteria.evidence import (
+    Record,
+    View,
+    modality_of,
+    quantities_of,
+    record_of,
+    timeline_of,
+    value_of,
+)
 from imaging_pipeline.criteria.exact import change_pct, signed_pct
 from imaging_pipeline.criteria.params import Params, read_params
 from imaging_pipeline.criteria.response import Judgement
@@ -49,7 +57,7 @@ def criterion(judge: Judge, view: View) -> Criterion:
         measurements: tuple[Measurement, ...],
         config: AssessConfig,
     ) -> tuple[Assessment, ...]:
-        return assess_by(judge, view, Record(lesions, visits, sightings, measurements), config)
+        return assess_by(judge, view, record_of(lesions, visits, sightings, measurements), config)
 
     assess.__doc__ = judge.__doc__
     return assess
@@ -58,34 +66,33 @@ def criterion(judge: Judge, view: View) -> Criterion:
 def assess_by(judge: Judge, view: View, record: Record, config: AssessConfig) -> tuple[Assessment, ...]:
     """Judge what the pipeline found by one criterion, with what a reader should know beside each answer."""
     params = read_params(config.params, "assess.params")
-    timeline = timeline_of(record, view, params)
-    course = judge(timeline, params)
-    spread = spread_of(record, view)
-    others = other_categories(timeline, course, spread, lambda drawn: judge(drawn, params)) if spread else ()
+
+    def judged(record: Record) -> Course:
+        return judge(timeline_of(record, view, params), params)
+
+    course = judged(record)
+    pairs = zip(course.judgements, record.visits, strict=True)
+    judgements = tuple(replace(judgement, used=_measured(judgement, record, view, visit)) for judgement, visit in pairs)
+    course = replace(course, judgements=judgements)
+    others = other_categories(record, view, course, judged)
     return tuple(
-        _assessment(
-            course,
-            replace(judgement, used=_as_measured(judgement.used, record, view)),
-            visit,
-            _caveats(record, view, visit),
-            others[number] if others else None,
-        )
-        for number, (judgement, visit) in enumerate(zip(course.judgements, record.visits, strict=True))
+        _assessment(course, judgement, visit, _caveats(record, view, visit), other)
+        for judgement, visit, other in zip(course.judgements, record.visits, others, strict=True)
     )
 
 
-def _as_measured(used: tuple[str, ...], record: Record, view: View) -> tuple[str, ...]:
-    """What was used by the name it was measured under: of a bone lesion not every diameter is the longest one."""
-    names = {
-        f"{lesion.lesion_id}/{SIZES[field]}": f"{lesion.lesion_id}/{quantity}"
-        for lesion in record.lesions
-        for field, quantity in quantities_of(lesion, view).items()
-    }
-    return tuple(names.get(name, name) for name in used)
+def _measured(judgement: Judgement, record: Record, view: View, visit: Visit) -> tuple[str, ...]:
+    """What was used, as far as it was measured, by its own name: what Choi calls a diameter, a finding of bone."""
+    behind: dict[str, tuple[str, ...]] = {}
+    for lesion in record.lesions:
+        sizes = {SIZES[field]: (quantity,) for field, quantity in quantities_of(lesion, view).items()}
+        behind |= {f"{lesion.lesion_id}/{name}": names for name, names in {**sizes, **view.behind}.items()}
+    names = (f"{used.rpartition('/')[0]}/{quantity}" for used in judgement.used for quantity in behind[used])
+    return tuple(dict.fromkeys(name for name in names if record.named(name, visit)))
 
 
 def _assessment(
-    course: Course, judgement: Judgement, visit: Visit, caveats: Iterator[str], others: Mapping[str, float] | None
+    course: Course, judgement: Judgement, visit: Visit, caveats: Iterator[str], others: Others
 ) -> Assessment:
     in_mm = judgement.unit == "mm"
     last = judgement.visit == course.judgements[-1].visit
@@ -101,13 +108,17 @@ def _assessment(
         change_from_baseline_pct=judgement.change_from_baseline_pct,
         change_from_nadir_pct=judgement.change_from_nadir_pct,
         measurements=judgement.used,
-        reasons=(*judgement.reasons, *caveats, *_certainty(judgement, others), *(_ending(course) if last else ())),
+        reasons=(*judgement.reasons, *caveats, *_certainty(others), *(_ending(course) if last else ())),
         best_overall_response=(course.summary.unconfirmed or "") if last else "",
+        progression_date=str(course.summary.progression_date or "") if last else "",
+        rule=judgement.rule,
+        thresholds=judgement.thresholds,
+        other_categories=others,
     )
 
 
-def _certainty(judgement: Judgement, others: Mapping[str, float] | None) -> tuple[str, ...]:
-    if judgement.overall is None or others is None:
+def _certainty(others: Others) -> tuple[str, ...]:
+    if others is None:
         return ()
     if not others:
         return ("the intervals of the measurements leave no other category likely",)

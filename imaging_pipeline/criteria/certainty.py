@@ -3,85 +3,79 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from decimal import Decimal
-from typing import Any
 
 import numpy as np
 
 from imaging_pipeline.criteria.best import Course
-from imaging_pipeline.criteria.evidence import Record, View, quantities_of
-from imaging_pipeline.criteria.exact import ZERO
-from imaging_pipeline.criteria.timeline import SIZES, Finding, Timeline
+from imaging_pipeline.criteria.evidence import Record, View
 from imaging_pipeline.domain.case import Measurement
+from imaging_pipeline.domain.quantities import HU
 
 DRAWS = 400
 _SEED = 20231018
-#: A 95 % interval is this many standard deviations wide, if its error is normal.
-_WIDTH_IN_SD = 2 * 1.959964
+#: Half a 95 % interval in standard deviations, if the error is normal.
+_HALF_WIDTH_IN_SD = 1.959964
 
-#: Standard deviation by visit (counted from 0), lesion and field of its finding.
-Spread = Mapping[tuple[int, str, str], float]
-
-
-def spread_of(record: Record, view: View) -> Spread:
-    """The standard deviation of each believed size, from its interval."""
-    deviations = {
-        (number, lesion.lesion_id, field): _deviation(record.at(lesion, visit).get(quantity))
-        for number, visit in enumerate(record.visits)
-        for lesion in record.lesions
-        for field, quantity in quantities_of(lesion, view).items()
-    }
-    return {place: deviation for place, deviation in deviations.items() if deviation is not None}
-
-
-def _deviation(measurement: Measurement | None) -> float | None:
-    if measurement is None or measurement.lower95 is None or measurement.upper95 is None:
-        return None
-    return (measurement.upper95 - measurement.lower95) / _WIDTH_IN_SD
+#: Probability of each other category at one visit, in percent; None where an interval it rests on is not known.
+Others = Mapping[str, float] | None
 
 
 def other_categories(
-    timeline: Timeline, course: Course, spread: Spread, judge: Callable[[Timeline], Course]
-) -> tuple[Mapping[str, float], ...]:
+    record: Record, view: View, course: Course, judge: Callable[[Record], Course]
+) -> tuple[Others, ...]:
     """For each visit the share of draws, in percent, that fell into each other category.
 
     Errors are taken as normal and independent; between visits they are not quite,
     so the shares are rather too large than too small.
     """
-    random = np.random.default_rng(_SEED)
-    counts: list[Counter[str]] = [Counter() for _ in timeline.visits]
-    for _ in range(DRAWS):
-        drawn = judge(_drawn(timeline, spread, random))
-        for count, judgement, stated in zip(counts, drawn.judgements, course.judgements, strict=True):
+    known = _intervals_known(record, course)
+    if not any(known):
+        return (None,) * len(known)
+    counts: list[Counter[str]] = [Counter() for _ in known]
+    for drawn in _drawn(record, view.quantities):
+        for count, judgement, stated in zip(counts, judge(drawn).judgements, course.judgements, strict=True):
             if judgement.overall is not None and judgement.overall != stated.overall:
                 count[judgement.overall] += 1
-    return tuple({code: 100 * number / DRAWS for code, number in count.most_common()} for count in counts)
+    shares = ({code: 100 * number / DRAWS for code, number in count.most_common()} for count in counts)
+    return tuple(share if is_known else None for share, is_known in zip(shares, known, strict=True))
 
 
-def _drawn(timeline: Timeline, spread: Spread, random: np.random.Generator) -> Timeline:
-    visits = tuple(
-        replace(
-            visit,
-            measurements={
-                lesion_id: _drawn_finding(finding, number, lesion_id, spread, random)
-                for lesion_id, finding in visit.measurements.items()
-            },
-        )
-        for number, visit in enumerate(timeline.visits)
-    )
-    return Timeline(timeline.lesions, visits)
+def _intervals_known(record: Record, course: Course) -> list[bool]:
+    """For each visit after baseline whether it rests on measurements, and all, there and before, have intervals."""
+    used = [
+        [record.named(name, visit) for name in judgement.used]
+        for judgement, visit in zip(course.judgements, record.visits, strict=True)
+    ]
+    bounded = [all(measurement is not None and _has_interval(measurement) for measurement in here) for here in used]
+    return [number > 0 and bool(here) and all(bounded[: number + 1]) for number, here in enumerate(used)]
 
 
-def _drawn_finding(
-    finding: Finding, visit: int, lesion_id: str, spread: Spread, random: np.random.Generator
-) -> Finding:
-    changed: dict[str, Any] = {}
-    for field in SIZES:
-        value: Decimal | None = getattr(finding, field)
-        deviation = spread.get((visit, lesion_id, field))
-        if value is not None and deviation is not None:
-            drawn = Decimal(repr(round(random.normal(float(value), deviation), 3)))
-            changed[field] = drawn if field == "mean_hu" else max(drawn, ZERO)
-    return replace(finding, **changed) if changed else finding
+def _has_interval(measurement: Measurement) -> bool:
+    return measurement.lower95 is not None and measurement.upper95 is not None
+
+
+def _deviation(measurement: Measurement) -> float:
+    """The standard deviation of a value, from the longer side of its interval: nature's bound may cut the other."""
+    bounds = [bound for bound in (measurement.lower95, measurement.upper95) if bound is not None]
+    return max((abs(bound - measurement.value) for bound in bounds), default=0.0) / _HALF_WIDTH_IN_SD
+
+
+def _drawn(record: Record, quantities: frozenset[str]) -> Iterator[Record]:
+    """The record with each value of these quantities drawn anew from its interval, as often as there are draws."""
+    uncertain = [
+        (place, quantity)
+        for place, believed in sorted(record.believed.items())
+        for quantity in sorted(quantities & believed.keys())
+    ]
+    measurements = [record.believed[place][quantity] for place, quantity in uncertain]
+    least = [-np.inf if measurement.unit == HU else 0.0 for measurement in measurements]
+    random = np.random.default_rng(_SEED)
+    for _ in range(DRAWS):
+        values = random.normal([item.value for item in measurements], [_deviation(item) for item in measurements])
+        drawn = {place: dict(believed) for place, believed in record.believed.items()}
+        rounded = np.round(np.maximum(values, least), 3).tolist()
+        for (place, quantity), measurement, value in zip(uncertain, measurements, rounded, strict=True):
+            drawn[place][quantity] = replace(measurement, value=value)
+        yield replace(record, believed=drawn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -84,25 +84,20 @@ def modality_of(here: Believed) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """All the pipeline knows of one patient: what every criterion starts from."""
+    """All the pipeline knows of one patient: what every criterion starts from.
+
+    `believed` holds what is believed of each lesion, by its id, at each visit, by its number.
+    """
 
     lesions: tuple[Lesion, ...]
     visits: tuple[Visit, ...]
     sightings: tuple[Sighting, ...]
-    measurements: tuple[Measurement, ...]
+    believed: Mapping[tuple[str, int], Believed]
 
     @cached_property
     def outcomes(self) -> Mapping[tuple[str, int], Outcome]:
         """What came of looking for a lesion at a visit."""
         return {(sighting.lesion_id, sighting.visit): sighting.outcome for sighting in self.sightings}
-
-    @cached_property
-    def believed(self) -> Mapping[tuple[str, int], Believed]:
-        """What is believed of each lesion at each visit."""
-        groups: dict[tuple[str, int], list[Measurement]] = {}
-        for measurement in self.measurements:
-            groups.setdefault((measurement.lesion_id, measurement.visit), []).append(measurement)
-        return {place: believed(group) for place, group in groups.items()}
 
     def at(self, lesion: Lesion, visit: Visit) -> Believed:
         """What is believed of one lesion at one visit."""
@@ -113,18 +108,43 @@ class Record:
         measured = Outcome.MEASURED if self.at(lesion, visit) else Outcome.NOT_IMAGED
         return self.outcomes.get((lesion.lesion_id, visit.number), measured)
 
+    def named(self, name: str, visit: Visit) -> Measurement | None:
+        """What is believed under the name "lesion/quantity"."""
+        lesion_id, _, quantity = name.rpartition("/")
+        return self.believed.get((lesion_id, visit.number), {}).get(quantity)
+
+
+def record_of(
+    lesions: tuple[Lesion, ...],
+    visits: tuple[Visit, ...],
+    sightings: tuple[Sighting, ...],
+    measurements: Iterable[Measurement],
+) -> Record:
+    """The record of one patient, of several measurements of one thing the believed one."""
+    groups: dict[tuple[str, int], list[Measurement]] = {}
+    for measurement in measurements:
+        groups.setdefault((measurement.lesion_id, measurement.visit), []).append(measurement)
+    return Record(lesions, visits, sightings, {place: believed(group) for place, group in groups.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class View:
     """How a criterion sees the pipeline's lesions: which it adds up, what is the diameter of a bone lesion.
 
-    `density_must_compare` leaves a density out that was acquired with another technique than at baseline.
+    `density_must_compare` leaves a density out that was acquired with another technique than at baseline. `look`
+    gives the findings of a bone lesion, and `behind` names the quantities each finding is taken from.
     """
 
     is_target: Callable[[Lesion], bool]
     bone_diameter: str = "soft_tissue_diameter"
     density_must_compare: bool = False
     look: Callable[[Believed, Believed, Lesion, Params], BoneLook] | None = None
+    behind: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def quantities(self) -> frozenset[str]:
+        """All that the criterion may read."""
+        return frozenset({*SIZES.values(), self.bone_diameter}.union(*self.behind.values()))
 
 
 def designated(lesion: Lesion) -> bool:

@@ -17,7 +17,7 @@ from imaging_pipeline.criteria.evidence import Believed, View, in_bone, modality
 from imaging_pipeline.criteria.exact import exactly
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import PR_RATIO, progression_mm
-from imaging_pipeline.criteria.response import Judgement
+from imaging_pipeline.criteria.response import Judgement, new_lesion_reasons
 from imaging_pipeline.criteria.timeline import BoneFindings, BoneLook, Timeline, Timepoint, Trend
 from imaging_pipeline.domain.lesions import Lesion
 
@@ -87,17 +87,19 @@ _FINDINGS = tuple(dict.fromkeys(sign.finding for sign in SIGNS))
 def judge(timeline: Timeline, params: Params = DEFAULTS) -> Course:
     """Response of bone lesions by the MD Anderson criteria: fill-in, rim, extent; contradictions go to a reader."""
     lesions = tuple(dict.fromkeys(lesion_id for visit in timeline.visits for lesion_id in visit.bone))
-    judgements = tuple(_judge_visit(visit, lesions, first=visit is timeline.baseline) for visit in timeline.visits)
+    judgements = tuple(_judge_visit(visit, lesions, params, visit is timeline.baseline) for visit in timeline.visits)
     return course(NAME, timeline, judgements, params)
 
 
-def _judge_visit(visit: Timepoint, lesions: Sequence[str], first: bool) -> Judgement:
+def _judge_visit(visit: Timepoint, lesions: Sequence[str], params: Params, first: bool) -> Judgement:
     looks = {lesion_id: visit.bone.get(lesion_id) for lesion_id in lesions}
     verdicts = {lesion_id: lesion_response(look) for lesion_id, look in looks.items()}
     overall = None if first else _joined([code for code, _ in verdicts.values()], visit.new_lesion == "unequivocal")
     reasons = [f"{lesion_id} {code}: {words}" for lesion_id, (code, words) in verdicts.items()]
-    if visit.new_lesion != "no":
-        reasons.append(f"{visit.new_lesion} new lesion")
+    if visit.new_lesion == "unequivocal":
+        reasons.append("overall PD: an unequivocal new lesion")
+    else:
+        reasons += new_lesion_reasons(visit)
     return Judgement(
         visit.id,
         visit.date,
@@ -108,6 +110,11 @@ def _judge_visit(visit: Timepoint, lesions: Sequence[str], first: bool) -> Judge
         unit="mm",
         reasons=("baseline: nothing to compare with",) if first else tuple(reasons),
         rule=_SOURCE,
+        thresholds={
+            "fill_in_points": params.mda_fill_in_points,
+            "rim_points": params.mda_rim_points,
+            "extent_pct": params.mda_extent_pct,
+        },
         used=tuple(f"{lesion_id}/{finding}" for lesion_id, look in looks.items() for finding in _stated(look)),
     )
 
@@ -212,4 +219,13 @@ def _soft_tissue_trend(baseline: Believed, now: Believed) -> Trend | None:
     return "regressed" if after <= PR_RATIO * before else "unchanged"
 
 
-assess = criterion(judge, View(in_bone, look=look_at))
+#: The quantities each finding is taken from.
+BEHIND = {
+    "lytic_fill_in": ("lytic_fraction", "calcified_fraction"),
+    "sclerotic_rim": ("rim_continuity",),
+    "measurable_lesion": ("soft_tissue_diameter",),
+    "lesion": ("longest_diameter", "perpendicular_diameter"),
+    "blastic": ("longest_diameter", "perpendicular_diameter"),
+}
+
+assess = criterion(judge, View(in_bone, look=look_at, behind=BEHIND))

@@ -214,7 +214,7 @@ def overall_response(parts: Components, _tally: Tally | None = None) -> Verdict:
 
     *Source*: RECIST 1.1, Table 1 (with targets) and Table 2 (non-target disease only).
     """
-    table = "Table 1" if parts.target else "Table 2"
+    table = f"RECIST 1.1, Table {1 if parts.target else 2}"
     causes = ["the new lesion"] * parts.new_lesion + ["non-target progression"] * (parts.non_target == "PD")
     if causes and parts.target != "PD":
         otherwise = _joined(parts.target, "NON-CR/NON-PD" if parts.non_target == "PD" else parts.non_target)

@@ -68,7 +68,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One answer of a rule: its code, why, by which rule, and the sizes at which it would have been another."""
+    """One answer of a rule: its code, why, by which rule, and the values that bound the other answers."""
 
     code: str | None
     reasons: tuple[str, ...] = ()
@@ -280,7 +280,7 @@ def _judgement(
             *(_sum_reasons(tally, ruler) if has_targets else ()),
             *target.reasons,
             *non_target.reasons,
-            *_new_lesion_reasons(tally.visit),
+            *new_lesion_reasons(tally.visit),
             *overall.reasons,
         ),
         rule="; ".join(rule for rule in (target.rule, overall.rule) if rule),
@@ -299,7 +299,8 @@ def _sum_reasons(tally: Tally, ruler: Ruler) -> tuple[str, ...]:
     return (f"sum {plain(tally.total)} {ruler.unit} ({parts})",)
 
 
-def _new_lesion_reasons(visit: Timepoint) -> tuple[str, ...]:
+def new_lesion_reasons(visit: Timepoint) -> tuple[str, ...]:
+    """What is said of new lesions, in a sentence."""
     if visit.confirms_new_from:
         return (f"the equivocal new lesion of {', '.join(visit.confirms_new_from)} is confirmed",)
     if visit.new_lesions == "unequivocal":

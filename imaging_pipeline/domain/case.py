@@ -121,7 +121,11 @@ class Assessment:
 
     `overall`, `target`, `non_target` and `new_lesion` are the criterion's own
     words ("SD", "NON-CR/NON-PD", "no", "REVIEW"). `measurements` names what was used as
-    "lesion/quantity"; `reasons` are sentences a reader can check.
+    "lesion/quantity"; `reasons` are sentences a reader can check. `rule` cites what decided;
+    `thresholds` are the values at which the targets' response would have been that code.
+    `other_categories` holds the probability of each other overall response in percent, from
+    the intervals of the measurements; None where one of them is not known. The last visit's
+    `best_overall_response` and `progression_date` speak for the whole course.
     """
 
     criterion: str
@@ -138,6 +142,10 @@ class Assessment:
     reasons: tuple[str, ...] = ()
     evaluator: str = "imaging_pipeline"
     best_overall_response: str = ""
+    progression_date: str = ""
+    rule: str = ""
+    thresholds: Mapping[str, Decimal] = field(default_factory=dict)
+    other_categories: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from imaging_pipeline.config import AssessConfig
 from imaging_pipeline.criteria import choi, irecist, mda, recist, thresholds
+from imaging_pipeline.criteria.disagreement import criteria_differ
 from imaging_pipeline.criteria.documents import answer
 from imaging_pipeline.domain.case import Outcome
 from imaging_pipeline.domain.lesions import Kind, Role
@@ -138,7 +140,7 @@ def test_md_anderson_takes_a_new_lesion_for_progression():
     sightings = (seen(0, "L4"), seen(1, "L4"), seen(1, "NEW"))
     assessments = judged(mda.assess, lesions, measurements, sightings, visits("2023-05-28", "2023-10-18"))
     assert overall(assessments) == ["", "PD"]
-    assert "unequivocal new lesion" in assessments[1].reasons
+    assert "overall PD: an unequivocal new lesion" in assessments[1].reasons
 
 
 def test_a_blastic_lesion_is_judged_by_its_extent():
@@ -423,7 +425,99 @@ def test_certainty_is_the_same_each_time():
 
 
 def test_without_intervals_nothing_is_claimed():
-    assert "categor" not in reasons(judged(recist.assess, (AX,), (measured(50.0), measured(45.0, 1))))
+    assessments = judged(recist.assess, (AX,), (measured(50.0), measured(45.0, 1)))
+    assert "categor" not in reasons(assessments)
+    assert {assessment.other_categories for assessment in assessments} == {None}
+
+
+def test_one_interval_that_is_not_known_leaves_the_certainty_of_all_later_visits_open():
+    node = lesion("N", Kind.NODE, organ="axilla")
+    sizes = [bounded(20.0, visit, 1.0, name="N", quantity="short_axis") for visit in range(3)]
+    known = [bounded(50.0, 0, 1.0), bounded(30.0, 1, 2.0), bounded(30.0, 2, 2.0)]
+    first, october, february = judged(recist.assess, (AX, node), (*known, *sizes))
+    assert first.other_categories is None
+    assert october.other_categories
+    assert february.other_categories
+    known[1] = measured(30.0, 1)
+    _, october, february = judged(recist.assess, (AX, node), (*known, *sizes))
+    assert october.other_categories is None
+    assert february.other_categories is None
+
+
+def test_a_visit_judged_without_measurements_claims_no_certainty():
+    measurements = (bounded(30.0, 0, 1.0, name="L4"), bounded(30.0, 1, 1.0, name="L4"))
+    sightings = tuple(seen(visit, "L4") for visit in range(2))
+    (_, october) = judged(recist.assess, (L4,), measurements, sightings, at=visits("2023-05-28", "2023-10-18"))
+    assert (october.overall, october.other_categories) == ("NON-CR/NON-PD", None)
+
+
+def test_the_findings_of_bone_are_as_certain_as_what_they_are_taken_from():
+    """A fall of 11 points, its error of 5 points at either visit: partial fill-in in 55.6 % of draws."""
+    before = [replace(item, lower95=item.value - 9.8, upper95=item.value + 9.8) for item in healing(0, 50, 10)]
+    after = [replace(item, lower95=item.value - 9.8, upper95=item.value + 9.8) for item in healing(1, 39, 10)]
+    bone = [replace(item, lower95=item.value, upper95=item.value) for item in (*before[1:], *after[1:])]
+    assessments = judged(mda.assess, (L4,), (before[0], after[0], *bone), at=visits("2023-05-28", "2023-10-18"))
+    assert assessments[1].overall == "PR"
+    (code, share), *none = assessments[1].other_categories.items()
+    assert (code, none) == ("SD", [])
+    assert abs(share - 44.4) < 3 * 2.5  # three standard errors of 400 draws
+
+
+def test_a_value_cut_at_zero_keeps_its_whole_error():
+    """An interval that nature cuts on one side is as wide as the other side says."""
+    cut = measured(33.0, 1, lower95=32.9, upper95=33.0 + 2 * 1.959964)
+    assessments = judged(recist.assess, (AX,), (bounded(50.0, 0, 0.001), cut), at=visits("2023-05-28", "2023-10-18"))
+    assert abs(assessments[1].other_categories["SD"] - 15.87) < 3 * 1.83
+
+
+def test_an_assessment_cites_its_rule_and_the_values_that_bound_it():
+    measurements = (measured(50.0), measured(34.0, 1), measured(50.0, 2))
+    first, october, february = judged(recist.assess, (AX,), measurements)
+    assert october.rule == "RECIST 1.1, 4.3.1; RECIST 1.1, Table 1"
+    assert october.thresholds == {"PR": 35, "PD": 60}
+    assert february.thresholds == {"PR": 35, "PD": Decimal("40.8")}
+    assert (first.thresholds, first.rule) == ({}, "")
+    assert (first.progression_date, october.progression_date, february.progression_date) == ("", "", "2024-02-20")
+
+
+def test_an_assessment_names_what_was_measured_by_its_own_name():
+    measurements = (*healing(0, 90, 10), *healing(1, 75, 50)[:3])
+    sightings = tuple(seen(visit, "L4") for visit in range(2))
+    (_, october) = judged(mda.assess, (L4,), measurements, sightings, at=visits("2023-05-28", "2023-10-18"))
+    assert october.measurements == ("L4/lytic_fraction", "L4/rim_continuity")
+    assert october.rule == "MD Anderson bone criteria (Hamaoka 2004)"
+    assert october.thresholds == {"fill_in_points": 10, "rim_points": 25, "extent_pct": 25}
+
+
+# Criteria beside each other
+
+
+def test_criteria_that_differ_say_why_in_the_case():
+    """Healing bone is no response by RECIST, one by the MD Anderson criteria; progression is the same to both."""
+    measurements = (*healing(0, 90, 10), *healing(1, 75, 50))
+    sightings = tuple(seen(visit, "L4") for visit in range(2))
+    at = visits("2023-05-28", "2023-10-18")
+    told = [
+        assessment
+        for judge in (recist.assess, irecist.assess, mda.assess)
+        for assessment in judged(judge, (L4,), measurements, sightings, at=at)
+    ]
+    (problem,) = criteria_differ(told, at)
+    assert (problem.code, problem.subject) == ("N-CRITERIA-DIFFER", "2023-10-18")
+    assert problem.found == (
+        "recist-1.1 NON-CR/NON-PD (non-target NON-CR/NON-PD: L4 persists); "
+        "irecist NON-iCR/NON-iUPD (non-target NON-CR/NON-PD: L4 persists); "
+        "mda-bone PR (L4 PR: sclerotic_rim seen, lytic_fill_in partial)"
+    )
+    assert criteria_differ([assessment for assessment in told if "recist" in assessment.criterion], at) == ()
+
+
+def test_neither_response_nor_progression_is_stable_by_any_name():
+    measurements = (*healing(0, 90, 10), *healing(1, 90, 10))
+    at = visits("2023-05-28", "2023-10-18")
+    told = (*judged(recist.assess, (L4,), measurements, at=at), *judged(mda.assess, (L4,), measurements, at=at))
+    assert [assessment.overall for assessment in told] == ["", "NON-CR/NON-PD", "", "SD"]
+    assert criteria_differ(told, at) == ()
 
 
 # The same engine, whichever door

@@ -274,7 +274,7 @@ def test_the_good_document_is_answered_in_the_contracts_words():
         "PR at 35 mm or less, PD at 60 mm or more",
         "non-target NON-CR/NON-PD: N1 persists",
     ]
-    assert visit["rule"] == "RECIST 1.1, 4.3.1; Table 1"
+    assert visit["rule"] == "RECIST 1.1, 4.3.1; RECIST 1.1, Table 1"
     assert visit["used"] == ["T1/longest_diameter", "T2/short_axis"]
     assert visit["thresholds"] == {"PR": 35, "PD": 60}
     assert answered["best_overall_response"] == {"unconfirmed": "PR", "confirmed": "SD"}
