@@ -1,0 +1,91 @@
+"""What leaves for other programs, format by format; each names beside its files what it could not hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from imaging_pipeline import plugins
+from imaging_pipeline.config import Config
+from imaging_pipeline.domain.case import Case, Reported, Values
+from imaging_pipeline.domain.quantities import CATALOGUE, Quantity
+from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.objects import encoded
+from imaging_pipeline.io.record import safe_name
+from imaging_pipeline.io.seg import Segmentation, segmentations
+from imaging_pipeline.io.structured_report import structured_report
+from imaging_pipeline.io.tables import chosen
+from imaging_pipeline.store import write_whole
+
+#: Beside the files of a format: what of the case is not in them, and why.
+LEFT_OUT = "left_out.json"
+
+
+def export_dicom(case: Case, values: Values, folder: Path, config: Config | None = None) -> tuple[Path, ...]:  # noqa: ARG001
+    """Write each visit's outlines as DICOM SEG and its measurements as a TID 1500 report."""
+    place = folder / "dicom"
+    written: list[Path] = []
+    problems = [*left_out(case, "DICOM SR", lambda quantity: quantity.code is not None)]
+    for visit in case.visits:
+        outlines, refusals = segmentations(case, values, visit)
+        problems += refusals
+        report = structured_report(case, values, visit, outlines)
+        objects = {**_by_name(outlines), **({} if report is None else {"sr": report})}
+        for name, dataset in objects.items():
+            written.append(place / safe_name(visit.date or f"visit-{visit.number}") / f"{name}.dcm")
+            write_whole(written[-1], encoded(dataset))
+    return (*written, write_left_out(problems, place))
+
+
+def export_all(case: Case, values: Values, folder: Path, config: Config) -> tuple[Path, ...]:
+    """Write every format there is a plug-in for."""
+    names = (name for name in plugins.names("exporters") if name != "all")
+    return tuple(path for name in names for path in plugins.load("exporters", name)(case, values, folder, config))
+
+
+def left_out(case: Case, format_name: str, holds: Callable[[Quantity], bool]) -> Iterable[Problem]:
+    """The numbers of a case that a format has no place for, each by its name.
+
+    Parameters
+    ----------
+    holds
+        Whether the format has a code for a quantity.
+    """
+    kept = {id(measurement) for measurement in chosen(case.measurements).values()}
+    dates = {visit.number: visit.date for visit in case.visits}
+    for measurement in case.measurements:
+        if id(measurement) in kept and holds(CATALOGUE[measurement.quantity]):
+            continue
+        if isinstance(measurement.evidence, Reported):
+            found = "a value somebody stated, not measured here"
+        elif id(measurement) not in kept:
+            found = "a value that a reader's own takes the place of"
+        else:
+            found = "no code for this quantity"
+        yield Problem(
+            "N-EXPORT-LEFT-OUT",
+            f"{measurement.lesion_id}/{measurement.quantity} at {dates[measurement.visit]}",
+            found,
+            f"one coded measurement per lesion, visit and quantity in {format_name}",
+            "find it in case.json or measurements.csv",
+        )
+
+
+def write_left_out(problems: Iterable[Problem], folder: Path) -> Path:
+    """Write what a format does not hold; an empty list says that it holds everything."""
+    path = folder / LEFT_OUT
+    write_whole(path, json.dumps([problem.document for problem in problems], indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def _by_name(outlines: Iterable[Segmentation]) -> dict[str, Dataset]:
+    """A file name for each SEG: the role of its series, numbered where a visit has several of one role."""
+    objects: dict[str, Dataset] = {}
+    for outline in outlines:
+        stem = f"seg_{safe_name(outline.series.role or outline.series.modality.lower())}"
+        number = sum(name.partition("-")[0] == stem for name in objects) + 1
+        objects[stem if number == 1 else f"{stem}-{number}"] = outline.dataset
+    return objects

@@ -1,0 +1,188 @@
+"""What every DICOM object this package writes shares: whose it is, where it belongs, a name derived from content.
+
+No clock and no chance: equal cases give equal bytes. The patient goes by the
+case's pseudonym; study, series and images are named as in the source, so that
+a viewer puts the object where it belongs.
+
+Source: DICOM PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.5.2 (patient, study, series, equipment); PS3.5 B.2 (UIDs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+from uuid import UUID
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from imaging_pipeline import __version__
+from imaging_pipeline.domain.case import Case, Outcome, Sighting, Values, Visit
+from imaging_pipeline.domain.codes import BILATERAL, LEFT, LESION, MASS, RIGHT, Code
+from imaging_pipeline.domain.digests import digest
+from imaging_pipeline.domain.images import Mask, Series
+from imaging_pipeline.domain.lesions import Kind, Lesion
+
+PRODUCT = "imaging_pipeline"
+
+#: What each kind of lesion is called as a finding, without a word on its histology. Source: PS3.16 CID 7159.
+FINDINGS = {Kind.BONE: LESION, Kind.NODE: LESION, Kind.SOFT_TISSUE: MASS}
+LATERALITIES = {"left": LEFT, "right": RIGHT, "bilateral": BILATERAL}
+
+#: The visit's series whose slices were interpolated: a voxel of the volume is then no pixel of an image.
+_MOVED = frozenset({"W-GEOM-TILT", "W-GEOM-UNEVEN"})
+
+#: What DICOM asks for and a case does not hold, or must not tell.
+_UNTOLD = (
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyID",
+    "ReferringPhysicianName",
+)
+
+
+def item(**values: Any) -> Dataset:
+    """A data set from its attributes."""
+    dataset = Dataset()
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def coded(code: Code) -> list[Dataset]:
+    """A code sequence."""
+    return [item(CodeValue=code.value, CodingSchemeDesignator=code.scheme, CodeMeaning=code.meaning)]
+
+
+def derived_uid(*content: object) -> str:
+    """A UID that says nothing but that its content is this."""
+    return f"2.25.{UUID(hex=digest(content)[:32], version=4).int}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A series that an object speaks of; `exact` when its slices lie on the lattice of its volume."""
+
+    series: Series
+    exact: bool
+
+    def image(self, slice_index: int) -> Dataset | None:
+        """A reference to the image that is this slice; None where no one image is."""
+        series = self.series
+        if not self.exact:
+            return None
+        if series.frames:
+            return item(**self._named(0), ReferencedFrameNumber=series.frames[slice_index])
+        return item(**self._named(slice_index))
+
+    def images(self) -> list[Dataset]:
+        """References to all instances of the series."""
+        return [item(**self._named(number)) for number in range(len(self.series.instances))]
+
+    def _named(self, number: int) -> dict[str, str]:
+        return {
+            "ReferencedSOPClassUID": self.series.sop_class_uid,
+            "ReferencedSOPInstanceUID": self.series.instances[number].sop_instance_uid,
+        }
+
+
+@dataclass(frozen=True)
+class Outlined:
+    """A lesion outlined at a visit, and the series it was outlined in."""
+
+    lesion: Lesion
+    sighting: Sighting
+    mask: Mask
+    source: Source
+
+
+def outlined(case: Case, values: Values, visit: Visit) -> Iterator[Outlined]:
+    """The lesions that were outlined at a visit, in the case's order."""
+    lesions = {lesion.lesion_id: lesion for lesion in case.lesions}
+    moved = {problem.subject for problem in case.problems if problem.code in _MOVED}
+    for sighting in case.sightings:
+        mask = values.get(sighting.mask)
+        if sighting.visit != visit.number or sighting.outcome is not Outcome.MEASURED or not isinstance(mask, Mask):
+            continue
+        series = _series_of(sighting, mask, visit)
+        slices = len(series.frames) or len(series.instances)
+        whole = series.grid is not None and series.grid.shape[0] == slices
+        exact = whole and series.series_instance_uid not in moved
+        yield Outlined(lesions[sighting.lesion_id], sighting, mask, Source(series, exact))
+
+
+def _series_of(sighting: Sighting, mask: Mask, visit: Visit) -> Series:
+    """The series a mask was drawn on: the stack that holds it, where one series gave several."""
+    named = [series for series in visit.series if series.series_instance_uid == sighting.series_uid]
+    corners = mask.grid.to_lps([(0, 0, 0), [size - 1 for size in mask.grid.shape]])
+    holding = [series for series in named if series.grid and all(map(series.grid.contains, corners))]
+    return (holding or named)[0]
+
+
+def document(case: Case, visit: Visit, series: Series, *, modality: str, sop_class_uid: str, number: int) -> Dataset:
+    """An object of the study a series belongs to, still without its content and without its own name."""
+    date = visit.date.replace("-", "")
+    return item(
+        SOPClassUID=sop_class_uid,
+        SpecificCharacterSet="ISO_IR 192",
+        **dict.fromkeys(_UNTOLD, ""),
+        PatientName=case.case,
+        PatientID=case.case,
+        PatientIdentityRemoved="YES",
+        DeidentificationMethod="written under a pseudonym",
+        StudyInstanceUID=series.study_instance_uid,
+        StudyDate=series.date.replace("-", ""),
+        Modality=modality,
+        SeriesInstanceUID=derived_uid(modality, case.case, visit.number, series.series_instance_uid),
+        SeriesNumber=number,
+        InstanceNumber=1,
+        ContentDate=date,
+        ContentTime="000000",
+        Manufacturer=PRODUCT,
+        ManufacturerModelName=PRODUCT,
+        DeviceSerialNumber=PRODUCT,
+        SoftwareVersions=__version__,
+    )
+
+
+def named(dataset: Dataset) -> Dataset:
+    """The object with a SOPInstanceUID derived from all that it says."""
+    dataset.SOPInstanceUID = derived_uid(encoded(dataset, ""))
+    return dataset
+
+
+def encoded(dataset: Dataset, sop_instance_uid: str | None = None) -> bytes:
+    """The object as a DICOM file."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID if sop_instance_uid is None else sop_instance_uid)
+    meta.ImplementationClassUID = UID(derived_uid(PRODUCT))
+    meta.ImplementationVersionName = PRODUCT[:16].upper()
+    dataset.file_meta = meta
+    stream = BytesIO()
+    dcmwrite(stream, dataset, enforce_file_format=sop_instance_uid is None)
+    return stream.getvalue()
+
+
+def by_study(references: Iterable[tuple[Series, Dataset]]) -> list[Dataset]:
+    """References arranged by study and series, each once. Source: PS3.3 table 10-11 and C.17.2.1."""
+    studies: dict[str, dict[str, dict[str, Dataset]]] = {}
+    for series, reference in references:
+        of_series = studies.setdefault(series.study_instance_uid, {}).setdefault(series.series_instance_uid, {})
+        of_series.setdefault(str(reference.ReferencedSOPInstanceUID), reference)
+    return [
+        item(
+            StudyInstanceUID=study,
+            ReferencedSeriesSequence=[
+                item(SeriesInstanceUID=uid, ReferencedSOPSequence=list(instances.values()))
+                for uid, instances in of_study.items()
+            ],
+        )
+        for study, of_study in studies.items()
+    ]
