@@ -1,9 +1,7 @@
-"""Which lesion is which: names for life, and what became of each from one visit to the next."""
+"""Which lesion is which, and what became of each from one visit to the next."""
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,15 +19,6 @@ NO_MATCH = 1.0
 EQUIVOCAL = 0.25
 #: Outlines of two visits disagree by about this much, by registration and by hand.
 TOLERANCE_MM = 3.0
-
-
-def tracking_uid(case: str, lesion_id: str) -> str:
-    """A lesion's UID for life: the same in every visit, modality and run.
-
-    *Source*: DICOM PS3.5 annex B.2, UIDs derived from a UUID under 2.25.
-    """
-    content = hashlib.sha256(f"{case}\0{lesion_id}".encode()).digest()
-    return f"2.25.{uuid.UUID(bytes=content[:16], version=4).int}"
 
 
 class Fate(StrEnum):

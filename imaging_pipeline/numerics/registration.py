@@ -31,6 +31,8 @@ SMOOTHING = 0.7
 BONE_HU = 250.0
 #: The rim of a lesion changes with it.
 RIM_MM = 3.0
+#: Skin and what it slides on.
+SKIN_MM = 6.0
 #: Half the height of a lumbar vertebra with its disc: starts nearer than this fall into one basin.
 HALF_LEVEL_MM = 15.0
 #: Cells of the field whose own displacement is estimated: about one vertebra.
@@ -39,10 +41,20 @@ CELL_MM = 30.0
 LOCAL_CELL_MM = 15.0
 #: The least share of the smaller body that two scans of one region have in common.
 MIN_OVERLAP = 0.25
+#: Fewer say nothing.
+MIN_LANDMARKS = 100
 #: Correlation of two scans of one patient at the landmarks; of different regions it stays below.
 MIN_AGREEMENT = 0.6
 #: Standard errors by which one alignment must fit better than another to be called better.
 MIN_ADVANTAGE = 3.0
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A scan at one resolution, values windowed, and which of its voxels are patient."""
+
+    level: Level
+    inside: Bools
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +101,21 @@ def register(fixed: Volume, moving: Volume, config: RegisterConfig) -> Transform
     """
     fixed.grid.require_patient("registration")
     moving.grid.require_patient("registration")
-    fixed_levels, moving_levels = _levels(fixed, config), _levels(moving, config)
-    bodies = [body(level, fixed.unit) for level in fixed_levels]
-    landmarks = [_landmarks(level, inside) for level, inside in zip(fixed_levels, bodies, strict=True)]
-    starts = _starts(fixed_levels[0], bodies[0], moving_levels[0], body(moving_levels[0], moving.unit), config)
+    fixed_views, moving_views = _views(fixed, config), _views(moving, config)
+    landmarks = [_landmarks(view.level, _beneath_skin(view)) for view in fixed_views]
+    starts = _starts(fixed_views[0], moving_views[0], config)
     if not starts:
         raise _failed(moving, "no shift at which a quarter of both bodies overlap", "one field of view in common")
-    for points, level in zip(landmarks, moving_levels, strict=True):
-        starts = _distinct([_aligned(points, level, start) for start in starts], points.centre_lps)
-    finest_points, finest_level = landmarks[-1], moving_levels[-1]
+    for points, view in zip(landmarks, moving_views, strict=True):
+        starts = _distinct([_aligned(points, view.level, start) for start in starts], points.centre_lps)
+    finest_points, finest_level = landmarks[-1], moving_views[-1].level
     best = _most_plausible(starts, finest_points, finest_level, moving)
     return Transform(
         as_matrix(best),
         fixed.grid.frame_of_reference_uid,
         moving.grid.frame_of_reference_uid,
         residual_mm=_residual_mm(finest_points, finest_level, best),
-        overlap=_overlap(fixed_levels[0], bodies[0], moving.grid, best),
+        overlap=_overlap(fixed_views[-1], moving.grid, best),
     )
 
 
@@ -140,12 +151,11 @@ def refine(
     spacing_mm = config.spacing_mm / 2
     near = fixed.crop(fixed.grid.box_around(place_lps, config.local_margin_mm))
     there = moving.crop(moving.grid.box_around(start.apply(place_lps), config.local_margin_mm + HALF_LEVEL_MM))
-    level, other = (
-        _windowed(finest(part, spacing_mm), part.unit).smoothed(SMOOTHING * config.spacing_mm) for part in (near, there)
-    )
-    landmarks = _landmarks(level, _surroundings(level, lesion, kind, fixed.unit))
+    view, other_view = (_view(part, spacing_mm, SMOOTHING * config.spacing_mm) for part in (near, there))
+    landmarks, other = _landmarks(view.level, _surroundings(view, lesion, kind, fixed.unit)), other_view.level
     matrix = _aligned(landmarks, other, whole := np.array(start.matrix))
-    if _advantage(landmarks, other, matrix, whole, LOCAL_CELL_MM) < MIN_ADVANTAGE:
+    own_fit, whole_fit = (_fit(landmarks, other, candidate) for candidate in (matrix, whole))
+    if _advantage(landmarks, own_fit, whole_fit, LOCAL_CELL_MM) < MIN_ADVANTAGE:
         # Little contrast, or a neighbourhood torn apart by an arm that was raised: the whole knows better.
         matrix = whole
     travel_mm = float(np.linalg.norm(moved(matrix, centre_lps) - start.apply(centre_lps)))
@@ -169,31 +179,50 @@ def _failed(moving: Volume, found: str, expected: str) -> StageError:
     )
 
 
-def _surroundings(level: Level, lesion: Mask, kind: Kind, unit: str) -> Bools:
+def _surroundings(view: _View, lesion: Mask, kind: Kind, unit: str) -> Bools:
     """Where landmarks may lie: near the lesion but not in it, for lesions of bone on bone."""
+    level = view.level
     points_lps = level.grid.to_lps(np.indices(level.array.shape).reshape(3, -1).T)
     outside = (SignedDistance(lesion)(points_lps) < -RIM_MM).reshape(level.array.shape)
     if kind is Kind.BONE and unit == HU:
         return outside & ndimage.binary_dilation(level.array > BONE_HU, iterations=2)
-    return outside & body(level, unit)
+    return outside & view.inside
 
 
-def _levels(volume: Volume, config: RegisterConfig) -> tuple[Level, ...]:
-    """From coarse to fine, values windowed so that the same tissue has the same value."""
-    fine = _windowed(finest(volume, config.spacing_mm), volume.unit)
-    coarse = (fine.coarser(config.spacing_mm * times) if times > 1 else fine for times in COARSENING)
-    return tuple(
-        level.smoothed(SMOOTHING * config.spacing_mm * times) for level, times in zip(coarse, COARSENING, strict=True)
-    )
+def _views(volume: Volume, config: RegisterConfig) -> tuple[_View, ...]:
+    """From coarse to fine."""
+    fine = _view(volume, config.spacing_mm)
+    share = Level(fine.inside.astype(np.float32), fine.level.grid)
+    views = []
+    for times in COARSENING:
+        width_mm = config.spacing_mm * times
+        level, inside = fine.level, fine.inside
+        if times > 1:
+            level, inside = level.coarser(width_mm), share.coarser(width_mm).array > 0.5
+        views.append(_View(level.smoothed(SMOOTHING * width_mm), inside))
+    return tuple(views)
 
 
-def _windowed(level: Level, unit: str) -> Level:
-    if unit == HU:
-        return Level(np.clip(level.array, *WINDOW_HU), level.grid)
-    tissue = level.array[body(level, unit)]
-    bright = float(np.percentile(tissue, 95)) if tissue.size else 1.0
-    # MR has no unit: bright tissue takes the top of the CT window, so that one set of constants serves both.
-    return Level(np.clip(level.array / bright, 0.0, 1.5) * WINDOW_HU[1], level.grid)
+def _view(volume: Volume, spacing_mm: float, smoothing_mm: float = 0.0) -> _View:
+    """A volume as block means, values windowed so that the same tissue has the same value in every scan."""
+    level = finest(volume, spacing_mm)
+    inside = body(level, volume.unit)
+    if volume.unit == HU:
+        array = np.clip(level.array, *WINDOW_HU)
+    else:
+        # MR has no unit: bright tissue takes the top of the CT window, so that one set of constants serves both.
+        bright = float(np.percentile(level.array[inside], 95)) if inside.any() else 1.0
+        array = np.clip(level.array / bright, 0.0, 1.5) * WINDOW_HU[1]
+    windowed = Level(array, level.grid)
+    return _View(windowed.smoothed(smoothing_mm) if smoothing_mm else windowed, inside)
+
+
+def _beneath_skin(view: _View) -> Bools:
+    """The body without its surface, which the table dents, clothes press and a raised arm stretches."""
+    # Where the scan ends is no skin.
+    open_sides = np.pad(view.inside, 1, mode="edge")
+    depth_mm = ndimage.distance_transform_edt(open_sides, view.level.grid.spacing_mm)[1:-1, 1:-1, 1:-1]
+    return np.asarray(depth_mm > SKIN_MM)
 
 
 def _landmarks(level: Level, allowed: Bools, count: int = POINTS) -> _Landmarks:
@@ -243,13 +272,11 @@ def _motion(step: Floats, centre_lps: Floats) -> NDArray[np.float64]:
     return matrix
 
 
-def _starts(
-    fixed: Level, fixed_body: Bools, moving: Level, moving_body: Bools, config: RegisterConfig
-) -> list[NDArray[np.float64]]:
+def _starts(fixed: _View, moving: _View, config: RegisterConfig) -> list[NDArray[np.float64]]:
     """The best shifts at several heights, by correlation of the bodies over every shift that overlaps."""
     spacing_mm = config.spacing_mm * COARSENING[0]
-    fixed_grid, moving_grid = (_upright(level.grid, spacing_mm) for level in (fixed, moving))
-    parts = [_resampled(fixed, fixed_body, fixed_grid), _resampled(moving, moving_body, moving_grid)]
+    fixed_grid, moving_grid = (_upright(view.level.grid, spacing_mm) for view in (fixed, moving))
+    parts = [_resampled(fixed, fixed_grid), _resampled(moving, moving_grid)]
     correlation = _correlation(*parts[0], *parts[1])
     # One shift per height: the best in the plane.
     profile = correlation.max(axis=(1, 2))
@@ -279,11 +306,11 @@ def _upright(grid: Grid, spacing_mm: float) -> Grid:
     return Grid((slices, rows, columns), as_matrix(matrix))
 
 
-def _resampled(level: Level, inside: Bools, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Values and body of a level on another grid."""
+def _resampled(view: _View, grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Values and body of a view on another grid."""
     points_lps = grid.to_lps(np.indices(grid.shape).reshape(3, -1).T)
-    values, seen = level.sampled(points_lps)
-    within, _ = Level(inside.astype(np.float32), level.grid).sampled(points_lps)
+    values, seen = view.level.sampled(points_lps)
+    within, _ = Level(view.inside.astype(np.float32), view.level.grid).sampled(points_lps)
     return values.reshape(grid.shape), ((within > 0.5) & seen).astype(np.float32).reshape(grid.shape)
 
 
@@ -328,21 +355,23 @@ def _distinct(matrices: list[NDArray[np.float64]], centre_lps: Floats) -> list[N
 def _most_plausible(
     matrices: list[NDArray[np.float64]], landmarks: _Landmarks, moving: Level, scan: Volume
 ) -> NDArray[np.float64]:
-    """The alignment that beats every other in most cells of the body.
+    """The alignment that explains most of both scans, when no other is nearly as good.
 
     Raises
     ------
     StageError
         E-REG-FAILED, E-REG-AMBIGUOUS.
     """
-    agreements = {number: _agreement(landmarks, moving, matrix) for number, matrix in enumerate(matrices)}
-    best, *others = (matrices[number] for number in sorted(agreements, key=agreements.__getitem__, reverse=True))
-    agreement = max(agreements.values())
-    if agreement < MIN_AGREEMENT:
-        raise _failed(scan, f"a correlation with the baseline of {agreement:.2f} at best", f"at least {MIN_AGREEMENT}")
-    for other in (other for other in others if _agreement(landmarks, moving, other) > 0):
-        if (advantage := _advantage(landmarks, moving, best, other)) < MIN_ADVANTAGE:
-            apart_mm = np.linalg.norm(moved(best, landmarks.centre_lps) - moved(other, landmarks.centre_lps))
+    fits = sorted((_fit(landmarks, moving, matrix) for matrix in matrices), key=lambda fit: fit.evidence, reverse=True)
+    best, *others = fits
+    if best.correlation < MIN_AGREEMENT:
+        found = f"a correlation with the baseline of {best.correlation:.2f} at best"
+        raise _failed(scan, found, f"at least {MIN_AGREEMENT}")
+    for other in others:
+        if (advantage := _advantage(landmarks, best, other)) < MIN_ADVANTAGE:
+            apart_mm = np.linalg.norm(
+                moved(best.matrix, landmarks.centre_lps) - moved(other.matrix, landmarks.centre_lps)
+            )
             raise StageError(
                 "E-REG-AMBIGUOUS",
                 f"series {scan.series.series_instance_uid}",
@@ -350,24 +379,42 @@ def _most_plausible(
                 expected=f"one alignment better than all others by {MIN_ADVANTAGE} standard errors",
                 remedy="give a prompt at that visit",
             )
-    return best
+    return best.matrix
 
 
-def _agreement(landmarks: _Landmarks, moving: Level, matrix: Floats) -> float:
-    """Correlation of the landmarks' values in both scans, where both see them."""
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """How the landmarks look in the moving scan under one alignment."""
+
+    matrix: NDArray[np.float64]
+    values: NDArray[np.float32]
+    inside: Bools
+    correlation: float
+
+    @property
+    def evidence(self) -> float:
+        """Mutual information in nats, as of Gaussian values, summed over the landmarks both scans see."""
+        return -0.5 * float(np.log(1.0 - self.correlation**2)) * np.count_nonzero(self.inside)
+
+
+def _fit(landmarks: _Landmarks, moving: Level, matrix: Floats) -> _Fit:
     values, inside = moving.sampled(moved(matrix, landmarks.points_lps))
-    if np.count_nonzero(inside) < MIN_OVERLAP * inside.size:
-        return 0.0
-    return float(np.corrcoef(values[inside], landmarks.values[inside])[0, 1])
+    correlation = 0.0
+    if np.count_nonzero(inside) >= MIN_LANDMARKS:
+        correlation = float(np.corrcoef(values[inside], landmarks.values[inside])[0, 1])
+    return _Fit(np.asarray(matrix), values, inside, min(max(correlation, 0.0), 0.9999))
 
 
-def _advantage(landmarks: _Landmarks, moving: Level, best: Floats, other: Floats, cell_mm: float = CELL_MM) -> float:
-    """By how many standard errors, over cells of the body, the first alignment fits better than the second."""
-    pairs = [moving.sampled(moved(matrix, landmarks.points_lps)) for matrix in (best, other)]
-    common = pairs[0][1] & pairs[1][1]
-    if np.count_nonzero(common) < MIN_OVERLAP * common.size:
-        return 0.0
-    residuals = [np.abs(values - landmarks.values)[common] for values, _ in pairs]
+def _advantage(landmarks: _Landmarks, best: _Fit, other: _Fit, cell_mm: float = CELL_MM) -> float:
+    """By how many standard errors, over cells of the body, the first alignment fits better than the second.
+
+    Alignments so far apart that they show no landmarks in common cannot be compared cell by cell: there one that
+    explains less than half as much is out of the question, and one that explains more is not.
+    """
+    common = best.inside & other.inside
+    if np.count_nonzero(common) < MIN_OVERLAP * np.count_nonzero(best.inside):
+        return np.inf if other.evidence < best.evidence / 2 else 0.0
+    residuals = [np.abs(fit.values - landmarks.values)[common] for fit in (best, other)]
     scale = 1.4826 * np.median(residuals[0]) + 1.0
     losses = [residual**2 / (residual**2 + (2.0 * scale) ** 2) for residual in residuals]
     cells = _cells(landmarks.points_lps[common], cell_mm)
@@ -413,7 +460,7 @@ def _residual_mm(landmarks: _Landmarks, moving: Level, matrix: Floats) -> float:
     return float(np.sqrt(3.0 * weighted / np.trace(firmness.sum(axis=0))))
 
 
-def _overlap(fixed: Level, inside: Bools, moving: Grid, matrix: Floats) -> float:
+def _overlap(fixed: _View, moving: Grid, matrix: Floats) -> float:
     """The share of the fixed body that the moving scan shows."""
-    index = moving.to_index(moved(matrix, fixed.grid.to_lps(np.argwhere(inside))))
+    index = moving.to_index(moved(matrix, fixed.level.grid.to_lps(np.argwhere(fixed.inside))))
     return float(np.all((index >= -0.5) & (index <= np.array(moving.shape) - 0.5), axis=1).mean())
