@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import isfinite
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,18 @@ from imaging_pipeline.io.header import File, Header
 _TECHNIQUE = ("kvp", "convolution_kernel", "contrast_bolus_agent", "slice_thickness", "echo_time")
 #: Modalities whose stored values mean nothing without a rescale.
 _SCALED = ("CT", "PT")
+
+#: What a single slice is judged by, but for its position.
+_JUDGED = attrgetter(
+    *(
+        f"header.{name}"
+        for name in (
+            *("image_orientation_patient", "pixel_spacing", "imager_pixel_spacing", "modality", "units"),
+            *("bits_allocated", "bits_stored", "high_bit", "pixel_representation", "samples_per_pixel"),
+            *("photometric_interpretation", "rescale_slope", "rescale_intercept"),
+        )
+    )
+)
 
 #: Units of PET (0054,1001) in UCUM. Source: DICOM PS3.3 C.8.9.1.1.3.
 PET_UNITS = {"BQML": "Bq/mL", "CNTS": COUNTS, "GML": "g/mL"}
@@ -51,10 +64,11 @@ def refusals(files: Sequence[File], uid: str) -> list[Problem]:
         return [finding("E-UNSUPPORTED", uid, f"modality {', '.join(filter(str.isalnum, sorted(unknown))) or '?'}")]
     if any(file.header.rows is None for file in files):
         return [finding("E-UNSUPPORTED", uid, "an object that is no image")]
+    # Slices that are judged alike are judged once.
+    kinds = {(_JUDGED(file), geometry.is_place(file.header.image_position_patient)): file.header for file in files}
     for check in (geometry.plane_problem, _format, rescale_problem, _units):
-        found = [problem for file in files if (problem := check(file.header, uid)) is not None]
-        if found:
-            return gathered(found, uid)
+        if any(check(header, uid) for header in kinds.values()):
+            return gathered((problem for file in files if (problem := check(file.header, uid))), uid)
     return []
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from inspect import unwrap
 from typing import Any, NamedTuple
 
 from imaging_pipeline.errors import Problem
@@ -114,7 +115,7 @@ def _text(raw: bytes) -> str:
 
 @_remembered
 def _uid(raw: bytes) -> str:
-    text = _text(raw)
+    text = _text.__wrapped__(raw)
     return text if _UID.fullmatch(text) else ""
 
 
@@ -125,7 +126,13 @@ def _texts(raw: bytes) -> tuple[str, ...]:
 
 @_remembered
 def _numbers(raw: bytes) -> tuple[float, ...]:
-    return tuple(_decimal(part) for part in raw.split(b"\\")) if raw.strip(b"\0 ") else ()
+    parts = raw.split(b"\\")
+    try:
+        if b"_" not in raw:
+            return tuple(map(float, parts))
+    except ValueError:
+        pass
+    return tuple(map(_decimal, parts)) if raw.strip(b"\0 ") else ()
 
 
 @_remembered
@@ -218,44 +225,24 @@ TAGS = frozenset(ATTRIBUTES)
 #: Those stored as binary numbers, whose bytes a big-endian file turns round.
 BINARY_TAGS = frozenset(tag for tag, (_, decode) in ATTRIBUTES.items() if decode in (_short, _double))
 
-_PLACES = {tag: (Header._fields.index(name), decode) for tag, (name, decode) in ATTRIBUTES.items()}
+#: What differs from slice to slice; all else is the same throughout a series.
+OF_A_SLICE = frozenset({0x00020003, 0x00080018, 0x00080033, 0x00200032})
+
+#: Where a tag's value stands in a header, and how it is decoded.
+PLACES = {
+    # What is another in every slice is not worth remembering.
+    tag: (Header._fields.index(name), unwrap(decode) if tag in OF_A_SLICE else decode)
+    for tag, (name, decode) in ATTRIBUTES.items()
+}
 _NOTHING = Header()
 
 
-#: What differs from slice to slice; all else is the same throughout a series, and decoded once for it.
-_OF_A_SLICE = frozenset({0x00020003, 0x00080018, 0x00080033, 0x00200032})
-
-#: Series whose common values a decoder remembers.
-_SERIES_REMEMBERED = 256
-
-
-class Decoder:
-    """Turns the raw values of certain tags, in a certain order, into a header."""
-
-    def __init__(self, tags: Iterable[int]) -> None:
-        slots = [(number, *_PLACES[tag], tag in _OF_A_SLICE) for number, tag in enumerate(tags)]
-        self._own = [slot[:3] for slot in slots if slot[3]]
-        self._common = [slot[:3] for slot in slots if not slot[3]]
-        self._common_numbers = [slot[0] for slot in self._common]
-        self._decoded: dict[tuple[bytes, ...], list[Any]] = {}
-
-    def header(self, raws: Sequence[bytes], size: int, pixels: tuple[int, int]) -> Header:
-        """The header with these values, in the order of the tags; everything else "not stated"."""
-        values = self._common_values(raws).copy()
-        for number, place, decode in self._own:
-            values[place] = decode(raws[number])
-        values[0] = size
-        values[3:5] = pixels
-        return Header._make(values)
-
-    def _common_values(self, raws: Sequence[bytes]) -> list[Any]:
-        common = tuple(map(raws.__getitem__, self._common_numbers))
-        values = self._decoded.get(common)
-        if values is None:
-            values = list(_NOTHING)
-            for number, place, decode in self._common:
-                values[place] = decode(raws[number])
-            if len(self._decoded) == _SERIES_REMEMBERED:
-                self._decoded.clear()
-            self._decoded[common] = values
-        return values
+def decoded(raw: Mapping[int, bytes], size: int, pixels: tuple[int, int]) -> Header:
+    """The header with these raw values, by tag; everything else "not stated"."""
+    fields: list[Any] = list(_NOTHING)
+    for tag, value in raw.items():
+        place, decode = PLACES[tag]
+        fields[place] = decode(value)
+    fields[0] = size
+    fields[3:5] = pixels
+    return Header._make(fields)

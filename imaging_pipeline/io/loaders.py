@@ -32,7 +32,7 @@ from imaging_pipeline.io.frames import frame_headers
 from imaging_pipeline.io.header import Header
 from imaging_pipeline.io.nifti import read_nifti
 from imaging_pipeline.io.nrrd import read_nrrd
-from imaging_pipeline.io.prescan import Scanner, inflated
+from imaging_pipeline.io.prescan import PLAINLY, Scanner, inflated
 from imaging_pipeline.io.sanity import density_problems, unit_of
 from imaging_pipeline.io.straighten import straightened
 
@@ -158,7 +158,7 @@ def reader(record: SeriesRecord) -> Read:
 
     def read(instance: Instance) -> bytes:
         path = paths[instance]
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, PLAINLY)
         with os.fdopen(descriptor, "rb", buffering=0) as stream:
             content = stream.read()
         if instance.sha256 and sha256(content).hexdigest() != instance.sha256:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.findings import finding
-from imaging_pipeline.io.header import BINARY_TAGS, TAGS, Decoder, Header
+from imaging_pipeline.io.header import BINARY_TAGS, OF_A_SLICE, PLACES, TAGS, Header, decoded
 
 #: Limits of a header worth reading; scanners stay far below each of them.
 MAX_DEPTH = 64
@@ -34,6 +34,9 @@ MAX_LAYOUTS = 8
 
 #: Holds the header of nearly every CT and MR slice, so that a file costs one read.
 FIRST_READ_BYTES = 8192
+
+#: How files are opened: a link is not followed, a pipe not waited for.
+PLAINLY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -53,7 +56,7 @@ _IMAGES = frozenset(
 _UNDEFINED = 0xFFFFFFFF
 _TRANSFER_SYNTAX = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_ITEM_BYTES = b"\xfe\xff\x00\xe0"
+_ITEM_BYTES, _ITEM_MARK = b"\xfe\xff\x00\xe0", b"\xe0"
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _LONG_VRS = frozenset(re.findall(b"..", b"OBODOFOLOVOWSQSVUCUNURUTUV"))
 _SHORT_VRS = frozenset(re.findall(b"..", b"AEASATCSDADSDTFDFLISLOLTPNSHSLSSSTTMUIULUS"))
@@ -64,13 +67,14 @@ class _FaultError(Exception):
 
 
 class _Window:
-    """The beginning of a file, longer when asked."""
+    """The beginning of a file, longer when asked; without a descriptor the whole of it."""
 
-    __slots__ = ("buffer", "size")
+    __slots__ = ("_descriptor", "buffer", "size")
 
-    def __init__(self, buffer: bytes, size: int) -> None:
+    def __init__(self, buffer: bytes, size: int, descriptor: int = -1) -> None:
         self.buffer = buffer
         self.size = size
+        self._descriptor = descriptor
 
     def reach(self, end: int) -> bytes:
         """The buffer, with at least `end` bytes."""
@@ -85,25 +89,14 @@ class _Window:
 
     def at(self, offset: int, length: int) -> bytes:
         """Some bytes anywhere in the file; fewer at its end."""
-        return self.buffer[offset : offset + length]
+        if self._descriptor < 0:
+            return self.buffer[offset : offset + length]
+        return os.pread(self._descriptor, length, offset)
 
     def _beyond(self, end: int) -> _FaultError:
         if end <= self.size:
             return _FaultError("E-FILE-LENGTH", f"a header of {end} bytes or more", "a header of at most 64 MiB")
         return _FaultError("E-FILE-TRUNCATED", f"{self.size} bytes", f"at least {end} bytes")
-
-
-class _FileWindow(_Window):
-    """The beginning of an open file."""
-
-    __slots__ = ("_descriptor",)
-
-    def __init__(self, descriptor: int, size: int) -> None:
-        super().__init__(os.pread(descriptor, FIRST_READ_BYTES, 0), size)
-        self._descriptor = descriptor
-
-    def at(self, offset: int, length: int) -> bytes:
-        return os.pread(self._descriptor, length, offset)
 
 
 class Scanner:
@@ -128,12 +121,13 @@ class Scanner:
             How messages name the file.
         """
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(path, PLAINLY)
             try:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode):
                     raise _FaultError("E-FILE-NOT-DICOM", "no regular file", "a file")
-                return self._header(_FileWindow(descriptor, status.st_size), subject)
+                window = _Window(os.pread(descriptor, FIRST_READ_BYTES, 0), status.st_size, descriptor)
+                return self._header(window, subject)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -150,17 +144,18 @@ class Scanner:
         for place, layout in enumerate(known):
             header = layout.recognise(window)
             if header is not None:
-                known.insert(0, known.pop(place))  # neighbours are alike: the latest is tried first
-                return _judged(header, window, subject)
+                if place:
+                    known.insert(0, known.pop(place))  # neighbours are alike: the latest is tried first
+                return header if layout.is_sound and _names_itself(header) else _judged(header, window, subject)
         raw: dict[int, bytes] = {}
         try:
             walk = _Walk(window, raw)
             pixels = walk.data_set()
         except _FaultError as fault:
-            return Decoder(raw).header(list(raw.values()), window.size, (0, 0))._replace(fault=_problem(subject, fault))
+            return decoded(raw, window.size, (0, 0))._replace(fault=_problem(subject, fault))
         if pixels[1] and walk.syntax in (IMPLICIT_LITTLE, EXPLICIT_LITTLE) and len(known) < MAX_LAYOUTS:
             known.append(_Layout(walk, pixels))
-        return _judged(Decoder(raw).header(list(raw.values()), window.size, pixels), window, subject)
+        return _judged(decoded(raw, window.size, pixels), window, subject)
 
 
 def inflated(content: bytes, transfer_syntax_uid: str) -> bytes:
@@ -341,34 +336,68 @@ class _Walk:
 
 
 class _Layout:
-    """Where everything lies in a file that was walked, to recognise another one like it."""
+    """Where everything lies in a file that was walked, and what it says, to recognise another one like it.
 
-    __slots__ = ("_decoder", "_items", "_pixels", "_skeleton", "_structure", "_values")
+    Headers are compared as numbers: bits of one file that another does not share are found by one `xor`. A file of
+    the same structure as the last one (tags, representations, lengths) is decoded without a walk; one that says the
+    same in everything its series has in common, only in what its slice has for itself.
+    """
+
+    __slots__ = (
+        "_bits",
+        "_common",
+        "_end",
+        "_fields",
+        "_items",
+        "_marks",
+        "_own",
+        "_pixels",
+        "_structure",
+        "_values",
+        "is_sound",
+    )
 
     def __init__(self, walk: _Walk, pixels: tuple[int, int]) -> None:
-        structure, values, tags, end = "<128x", "<128x", [], 128
+        self._pixels, self._end = pixels, pixels[0]
+        structure = bytearray(128) + bytearray(b"\xff") * (self._end - 128)
+        common = bytearray(b"\xff") * self._end
         for start, stop, tag in walk.values:
-            wanted = tag in TAGS
-            structure += f"{start - end}s{stop - start}{'s' if tag == _TRANSFER_SYNTAX else 'x'}"
-            values += f"{start - end}x{stop - start}{'s' if wanted else 'x'}"
-            tags += [tag] if wanted else []
-            end = stop
-        self._pixels = pixels
-        self._structure = struct.Struct(f"{structure}{pixels[0] - end}s")
-        self._values = struct.Struct(values)
-        self._decoder = Decoder(tags)
-        buffer = walk.window.reach(pixels[0])
-        self._skeleton = self._structure.unpack_from(buffer)
-        self._items = buffer.count(_ITEM_BYTES, 0, pixels[0])
+            if tag != _TRANSFER_SYNTAX:
+                structure[start:stop] = bytes(stop - start)
+            if tag not in TAGS or tag in OF_A_SLICE:
+                common[start:stop] = bytes(stop - start)
+        self._values = [value for value in walk.values if value[2] in TAGS]
+        self._own = [(*PLACES[tag], start, stop) for start, stop, tag in self._values if tag in OF_A_SLICE]
+        self._structure, self._common = int.from_bytes(structure, "little"), int.from_bytes(common, "little")
+        self._learn(walk.window)
+        bare = (self._bits & self._structure).to_bytes(self._end, "little")
+        self._marks, self._items = bare.count(_ITEM_MARK), bare.count(_ITEM_BYTES)
 
     def recognise(self, window: _Window) -> Header | None:
         """The header of a file that differs in values only."""
-        buffer = window.reach(self._pixels[0])
-        if self._structure.unpack_from(buffer) != self._skeleton:
+        end = self._end
+        buffer = window.buffer if len(window.buffer) >= end else window.reach(end)
+        difference = int.from_bytes(buffer[:end], "little") ^ self._bits
+        if difference & self._structure:
             return None
-        if buffer.count(_ITEM_BYTES, 0, self._pixels[0]) != self._items:
-            return None  # a value that may hide a sequence
-        return self._decoder.header(self._values.unpack_from(buffer), window.size, self._pixels)
+        # A value that may hide a sequence; counting one byte is quicker, and nearly always enough.
+        if buffer.count(_ITEM_MARK, 0, end) != self._marks and buffer.count(_ITEM_BYTES, 0, end) != self._items:
+            return None
+        if difference & self._common:
+            self._learn(window)
+        fields = self._fields.copy()
+        for place, decode, start, stop in self._own:
+            fields[place] = decode(buffer[start:stop])
+        return Header._make(fields)
+
+    def _learn(self, window: _Window) -> None:
+        """Take what a file says for what its series has in common."""
+        buffer = window.reach(self._end)
+        self._bits = int.from_bytes(buffer[: self._end], "little")
+        header = decoded({tag: buffer[start:stop] for start, stop, tag in self._values}, window.size, self._pixels)
+        judged = _judged(header, window, "")
+        self.is_sound = judged.fault is None and not judged.cautions
+        self._fields = list(header)
 
 
 def _inflate(window: _Window, start: int) -> _Window:
@@ -407,6 +436,11 @@ def _judged(header: Header, window: _Window, subject: str) -> Header:
     except _FaultError as fault:
         return header._replace(fault=_problem(subject, fault))
     return header
+
+
+def _names_itself(header: Header) -> bool:
+    """Whether a file has its instance UID, the same in its preface."""
+    return header.sop_instance_uid == header.media_storage_sop_instance_uid != ""
 
 
 def _doubts(header: Header, window: _Window) -> list[_FaultError]:
