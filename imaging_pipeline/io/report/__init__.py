@@ -28,23 +28,38 @@ def write_report(case: Case, values: Values, path: Path) -> None:
         for visit in lesion.visits:
             if visit.picture is not None:
                 write_whole(path.parent / visit.picture.file, visit.picture.key.png)
-    write_whole(path, _rendered("patient.html", page=page))
+    write_whole(path, _rendered("patient.html", page, _asset("viewer.js")))
 
 
 def write_cohort(cases: Sequence[Case], path: Path, problems: Sequence[Problem]) -> None:
     """Write the page of all patients; it links to cases/<case>/report.html beside it."""
-    write_whole(path, _rendered("cohort.html", page=cohort_page(cases, problems), script=_asset("cohort.js")))
+    write_whole(path, _rendered("cohort.html", cohort_page(cases, problems), _asset("cohort.js")))
 
 
-def _rendered(template: str, **content: Any) -> str:
+def _rendered(template: str, page: object, script: Markup) -> str:
     style = _asset("report.css")
     # Only what is in this package may style or run: its digests are named, everything else is refused.
-    policy = ["default-src 'none'", "img-src data:", f"style-src {_hash(style)}"]
-    if "script" in content:
-        policy.append(f"script-src {_hash(content['script'])}")
-    policy += ["base-uri 'none'", "form-action 'none'"]
-    page = _environment().get_template(template)
-    return page.render(**content, wording=wording, style=style, policy=Markup("; ".join(policy)))  # noqa: S704 - our own text
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src {_hash(style)}",
+            f"script-src {_hash(script)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            page=page,
+            wording=wording,
+            style=style,
+            script=script,
+            policy=Markup(policy),  # noqa: S704 - our own text
+        )
+    )
 
 
 @cache

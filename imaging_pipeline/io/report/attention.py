@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imaging_pipeline.criteria.exact import as_decimal
 from imaging_pipeline.criteria.reconcile import contradicts
@@ -32,7 +32,18 @@ class Statement:
 
 def attention(lookup: Lookup) -> tuple[Problem, ...]:
     """The case's problems and the visits that do not compare; worst first."""
-    return worst_first([*lookup.case.problems, *_incomparable(lookup)])
+    return worst_first(
+        replace(problem, subject=lookup.named(problem.subject))
+        for problem in [*lookup.case.problems, *_incomparable(lookup)]
+    )
+
+
+def concerns(problems: Iterable[Problem]) -> tuple[tuple[Problem, ...], ...]:
+    """Problems of one code together, in the order in which the codes come."""
+    groups: dict[str, list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault(problem.code, []).append(problem)
+    return tuple(tuple(group) for group in groups.values())
 
 
 def worst_first(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform
 from skimage.measure import find_contours
 
+from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.geometry import Grid, PointLps, as_point
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
@@ -18,6 +19,11 @@ from imaging_pipeline.domain.quantities import HU
 
 #: Side of a picture in pixels: about twice what a 0.8 mm CT pixel needs for a 100 mm field.
 PICTURE_PIXELS = 320
+
+#: Mineral is tinted on pictures above this CT number, in islands of at least this size.
+#: Source: the pipeline's own default threshold; Agatston's smallest island.
+MINERAL_HU = MeasureConfig().calcium_threshold_hu
+SMALLEST_ISLAND_MM2 = 1.0
 
 #: Tissue shown around the lesion on each side.
 MARGIN_MM = 22.0
@@ -40,6 +46,13 @@ class Window:
 
     def __str__(self) -> str:
         return f"{self.name} W {self.width:.0f} L {self.level:.0f}"
+
+
+BONE, SOFT_TISSUE, LUNG = CT_WINDOWS = (
+    Window(400.0, 1800.0, "bone"),
+    Window(40.0, 400.0, "soft tissue"),
+    Window(-600.0, 1500.0, "lung"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +98,7 @@ class KeyImage:
     plane: Plane
     window: Window
     outlines: tuple[tuple[Point2, ...], ...]
+    mineral: tuple[tuple[Point2, ...], ...]
     axes: tuple[tuple[Point2, Point2], ...]
 
     @property
@@ -102,6 +116,7 @@ def key_image(
         plane,
         window,
         _outlines(mask, plane),
+        _mineral(view, mask, plane) if view.unit == HU else (),
         tuple(_line(points, plane) for points in axes_lps if len(points) == 2),
     )
 
@@ -129,7 +144,7 @@ def window_for(view: Volume, kind: Kind) -> Window:
     if view.unit != HU:
         low, high = np.percentile(view.array, [1, 99])
         return Window(float(low + high) / 2, max(float(high - low), 1.0), "1st to 99th percentile")
-    return Window(400.0, 1800.0, "bone") if kind is Kind.BONE else Window(40.0, 400.0, "soft tissue")
+    return BONE if kind is Kind.BONE else SOFT_TISSUE
 
 
 def extent_mm(mask: Mask) -> float:
@@ -190,6 +205,22 @@ def _outlines(mask: Mask, plane: Plane) -> tuple[tuple[Point2, ...], ...]:
     # One voxel of background, so that an outline that touches the grid's edge closes.
     padded = np.pad(mask.array[index], 1).astype(np.float64)
     return tuple(_outline(contour - 1, index, mask.grid, plane) for contour in find_contours(padded, 0.5))
+
+
+def _mineral(view: Volume, mask: Mask, plane: Plane) -> tuple[tuple[Point2, ...], ...]:
+    """Borders, holes included, of what is denser than mineral's threshold inside the outline."""
+    index = int(np.rint(view.grid.to_index(plane.centre_lps)[0]))
+    if not 0 <= index < view.grid.shape[0]:
+        return ()
+    dense = np.where(mask.on(view.grid).array[index], view.array[index].astype(np.float64), -1024.0)
+    borders = find_contours(np.pad(dense, 1, constant_values=-1024.0), MINERAL_HU)
+    shapes = (_outline(border - 1, index, view.grid, plane) for border in borders)
+    return tuple(shape for shape in shapes if _area_mm2(shape) >= SMALLEST_ISLAND_MM2)
+
+
+def _area_mm2(shape: tuple[Point2, ...]) -> float:
+    right, down = np.array(shape).T
+    return float(abs(np.dot(right, np.roll(down, 1)) - np.dot(down, np.roll(right, 1)))) / 2
 
 
 def _outline(contour: NDArray[np.float64], index: int, grid: Grid, plane: Plane) -> tuple[Point2, ...]:

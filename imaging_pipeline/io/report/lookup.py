@@ -8,6 +8,7 @@ from functools import cached_property
 
 from imaging_pipeline.domain.case import Case, Measurement, Outcome, Sighting, Visit
 from imaging_pipeline.domain.images import Series
+from imaging_pipeline.io.report.plots import Period
 from imaging_pipeline.io.tables import chosen
 
 
@@ -38,6 +39,24 @@ class Lookup:
         return {number: float((each - first).days) for number, each in dates.items() if first is not None}
 
     @cached_property
+    def periods(self) -> tuple[Period, ...]:
+        """The treatments that reach into the time of the visits, in days; what goes on lasts to the last visit."""
+        last = max(self.days.values(), default=0.0)
+        try:
+            first = date.fromisoformat(self.case.visits[0].date)
+            periods = [
+                Period(
+                    float((date.fromisoformat(each.start) - first).days),
+                    float((date.fromisoformat(each.end) - first).days) if each.end else last,
+                    each.label,
+                )
+                for each in self.case.treatments
+            ]
+        except (ValueError, IndexError):
+            return ()
+        return tuple(each for each in periods if each.end >= 0 and each.start < last)
+
+    @cached_property
     def numbers(self) -> dict[tuple[str, int, str], Measurement]:
         """The measurement that speaks for a lesion, visit and quantity."""
         return chosen(self.case.measurements)
@@ -55,6 +74,11 @@ class Lookup:
         """The sighting that speaks for a lesion at a visit: the first that was measured, else the first."""
         of_both = [each for each in self.case.sightings if (each.lesion_id, each.visit) == (lesion_id, visit)]
         return min(of_both, key=lambda each: each.outcome is not Outcome.MEASURED, default=None)
+
+    def named(self, subject: str) -> str:
+        """A subject as people know it: a series by its role and date instead of its UID."""
+        series = self.series.get(subject)
+        return subject if series is None else f"{series.role.replace('_', ' ') or series.modality} of {series.date}"
 
     def at(self, lesion_id: str, visit: int) -> str:
         """A lesion at a visit, in words."""

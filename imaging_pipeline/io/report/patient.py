@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from imaging_pipeline.domain.case import (
     Assessment,
@@ -21,10 +22,12 @@ from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.quantities import CATALOGUE, Quantity
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.report import wording
-from imaging_pipeline.io.report.attention import Statement, attention, statements
+from imaging_pipeline.io.report.attention import Statement, attention, concerns, statements
+from imaging_pipeline.io.report.figures import MINERAL_HU
 from imaging_pipeline.io.report.lookup import Lookup
 from imaging_pipeline.io.report.pictures import Picture, pictures, slice_words
 from imaging_pipeline.io.report.plots import Chart, Course, Sample, chart
+from imaging_pipeline.io.report.viewer import scenes
 from imaging_pipeline.io.tables import number as as_printed
 from imaging_pipeline.io.tables import size_quantity
 
@@ -72,12 +75,18 @@ PLOTS = (
     Plot("Uptake ratio", "", True, 1.0, {"uptake_ratio": "uptake"}),
 )
 
+#: Words of the criteria's sentence on how sure a response is.
+CERTAINTY = "the intervals of the measurements"
+
 OUTCOMES = {
     Outcome.MEASURED: "measured",
     Outcome.ABSENT: "no longer there",
     Outcome.NOT_IMAGED: "not imaged at this visit",
     Outcome.NOT_EVALUABLE: "imaged, but not evaluable",
 }
+
+#: What of a number's evidence is said while a pointer rests on it; a click shows all.
+BRIEF = ("value", "95 % interval", "series", "slice", "line, LPS mm")
 
 ROLES = {"auto": "role open", "target": "target", "non_target": "non-target", "new": "new lesion"}
 
@@ -105,6 +114,11 @@ class Number:
     flags: tuple[str, ...]
     evidence: tuple[tuple[str, str], ...]
 
+    @property
+    def brief(self) -> str:
+        """The evidence in a line, for a pointer that rests on the number."""
+        return "; ".join(f"{term}: {text}" for term, text in self.evidence if term in BRIEF)
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -129,7 +143,7 @@ class LesionVisit:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Every flag once."""
+        """Every flag of the numbers once."""
         return tuple(dict.fromkeys(flag for number in self.numbers.values() for flag in number.flags))
 
 
@@ -178,7 +192,20 @@ class Judgement:
     visit: Visit
     elapsed: str
     used: tuple[str, ...]
-    cautions: tuple[str, ...]
+    incomparable: tuple[str, ...]
+
+    @property
+    def certainty(self) -> str:
+        """What the criterion says of how sure it is."""
+        return next((reason for reason in self.assessment.reasons if CERTAINTY in reason), "")
+
+    @property
+    def change(self) -> str:
+        """The sum, if there is one, and its change from baseline."""
+        if self.assessment.sum_mm is None:
+            return ""
+        change = wording.percent(self.assessment.change_from_baseline_pct)
+        return f"sum {self.assessment.sum_mm}{wording.NARROW}mm" + (f", {change} from baseline" if change else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +217,13 @@ class Criterion:
     chart: Chart | None
 
     @property
-    def latest(self) -> Judgement:
-        """The last visit's."""
-        return self.judgements[-1]
+    def best(self) -> str:
+        """The best overall response so far."""
+        return self.judgements[-1].assessment.best_overall_response
+
+    def at(self, visit: Visit) -> Judgement | None:
+        """Its judgement of a visit."""
+        return next((each for each in self.judgements if each.visit is visit), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +231,15 @@ class PatientPage:
     """Everything on the page of one patient."""
 
     case: Case
-    attention: tuple[Problem, ...]
+    concerns: tuple[tuple[Problem, ...], ...]
     criteria: tuple[Criterion, ...]
     lesions: tuple[LesionSection, ...]
+    scenes: dict[str, dict[str, Any]]
+
+    @property
+    def mineral_hu(self) -> float:
+        """Above this CT number pictures are tinted."""
+        return MINERAL_HU
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -226,9 +263,10 @@ def patient_page(case: Case, values: Values) -> PatientPage:
     criteria = dict.fromkeys(each.criterion for each in case.assessments)
     return PatientPage(
         case,
-        attention(lookup),
+        concerns(attention(lookup)),
         tuple(_criterion(name, lookup) for name in criteria),
         tuple(_section(lesion, lookup, values) for lesion in case.lesions),
+        scenes(lookup, values),
     )
 
 
@@ -252,7 +290,7 @@ def _judgement(assessment: Assessment, lookup: Lookup) -> Judgement:
         lookup.visits[assessment.visit],
         _elapsed(assessment.visit, lookup),
         tuple(_used(number, lookup) for number in numbers),
-        tuple(f"{each.lesion_id} not comparable with baseline" for each in numbers if each.comparable is False),
+        tuple(dict.fromkeys(each.lesion_id for each in numbers if each.comparable is False)),
     )
 
 
@@ -297,7 +335,15 @@ def _courses(plot: Plot, lesion: Lesion, lookup: Lookup) -> list[Course]:
 
 def _chart(plot: Plot, courses: list[Course], lookup: Lookup) -> Chart | None:
     dates = [(lookup.days[visit.number], visit.date) for visit in lookup.case.visits]
-    return chart(plot.title, plot.unit, courses, dates, from_zero=plot.from_zero, least_span=plot.least_span)
+    return chart(
+        plot.title,
+        plot.unit,
+        courses,
+        dates,
+        from_zero=plot.from_zero,
+        least_span=plot.least_span,
+        periods=lookup.periods,
+    )
 
 
 def _note(visit: Visit, measurement: Measurement) -> str:

@@ -12,8 +12,10 @@ from imaging_pipeline.domain.case import Drawn, Edited, Segmented, Sighting, Val
 from imaging_pipeline.domain.geometry import PointLps, Space, as_point
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
+from imaging_pipeline.domain.quantities import HU
 from imaging_pipeline.io.record import lesion_folder
 from imaging_pipeline.io.report import figures
+from imaging_pipeline.io.report.histograms import Histogram, histograms
 from imaging_pipeline.io.report.lookup import Lookup
 
 
@@ -24,6 +26,7 @@ class Picture:
     key: figures.KeyImage
     where: str
     file: str
+    histogram: Histogram | None
 
     @property
     def source(self) -> str:
@@ -32,7 +35,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """A lesion at a visit with all that a picture of it needs."""
 
     sighting: Sighting
@@ -42,12 +45,18 @@ class _Seen:
 
 def pictures(lesion: Lesion, lookup: Lookup, values: Values) -> dict[int, Picture]:
     """The lesion's pictures by visit: all of one scale, all centred on one place of the patient."""
-    seen = _seen(lesion, lookup, values)
+    seen = seen_of(lesion, lookup, values)
     if not seen:
         return {}
     side_mm = 10.0 * math.ceil((max(figures.extent_mm(each.mask) for each in seen) + 2 * figures.MARGIN_MM) / 10)
     origin = figures.centroid_lps(seen[0].mask)
-    return {each.sighting.visit: _picture(each, lesion, lookup, origin, side_mm) for each in seen}
+    bars = histograms([each.view.array[each.mask.on(each.view.grid).array] for each in seen if each.view.unit == HU])
+    return {
+        each.sighting.visit: _picture(
+            each, lesion, lookup, origin, side_mm, next(bars) if each.view.unit == HU else None
+        )
+        for each in seen
+    }
 
 
 def slice_words(series: Series, point_lps: PointLps) -> str:
@@ -58,7 +67,8 @@ def slice_words(series: Series, point_lps: PointLps) -> str:
     return f"slice {index + 1} of {series.grid.shape[0]}"
 
 
-def _seen(lesion: Lesion, lookup: Lookup, values: Values) -> list[_Seen]:
+def seen_of(lesion: Lesion, lookup: Lookup, values: Values) -> list[Seen]:
+    """The visits at which there is something of a lesion to show."""
     found = []
     for visit in lookup.case.visits:
         sighting = lookup.sighting(lesion.lesion_id, visit.number)
@@ -69,21 +79,23 @@ def _seen(lesion: Lesion, lookup: Lookup, values: Values) -> list[_Seen]:
             continue
         # An image without a place in the patient has no left and right to write on it.
         if view.grid.space is Space.PATIENT:
-            found.append(_Seen(sighting, mask, view))
+            found.append(Seen(sighting, mask, view))
     return found
 
 
-def _picture(seen: _Seen, lesion: Lesion, lookup: Lookup, origin: PointLps, side_mm: float) -> Picture:
-    axes_lps = _axes(seen.sighting, lookup)
+def _picture(
+    seen: Seen, lesion: Lesion, lookup: Lookup, origin: PointLps, side_mm: float, histogram: Histogram | None
+) -> Picture:
+    axes_lps = axes_of(seen.sighting, lookup)
     level = axes_lps[0][0] if axes_lps else figures.widest_slice_lps(seen.mask)
     centre = figures.in_slice(_centre(seen, origin, side_mm), level, seen.view.grid)
     plane = figures.Plane(centre, *figures.hung(seen.view.grid), side_mm)
     key = figures.key_image(seen.view, seen.mask, axes_lps, plane, figures.window_for(seen.view, lesion.kind))
     where = f"{plane.name}, {slice_words(seen.view.series, centre)}, {figures.position(centre, plane)}"
-    return Picture(key, where, f"{lesion_folder(lookup.case, seen.sighting)}/key_{plane.name}.png")
+    return Picture(key, where, f"{lesion_folder(lookup.case, seen.sighting)}/key_{plane.name}.png", histogram)
 
 
-def _centre(seen: _Seen, origin: PointLps, side_mm: float) -> PointLps:
+def _centre(seen: Seen, origin: PointLps, side_mm: float) -> PointLps:
     own = figures.centroid_lps(seen.mask)
     if seen.sighting.transform is None:
         return own
@@ -92,7 +104,8 @@ def _centre(seen: _Seen, origin: PointLps, side_mm: float) -> PointLps:
     return carried if np.linalg.norm(np.subtract(carried, own)) < side_mm / 5 else own
 
 
-def _axes(sighting: Sighting, lookup: Lookup) -> tuple[tuple[PointLps, ...], ...]:
+def axes_of(sighting: Sighting, lookup: Lookup) -> tuple[tuple[PointLps, ...], ...]:
+    """The ends of the measured lines, the longest first."""
     numbers = (
         lookup.number(sighting.lesion_id, sighting.visit, quantity)
         for quantity in ("longest_diameter", "perpendicular_diameter")

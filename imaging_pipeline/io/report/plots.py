@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 360.0, 190.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 12.0, 26.0
+#: Height of the lane above the plot that names a treatment.
+LANE = 14.0
 #: Room a date needs below the axis.
 DATE_WIDTH = 68.0
 
@@ -64,6 +66,25 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """A treatment: its days, and its name."""
+
+    start: float
+    end: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A treatment behind the plot, and the lane above it that names it."""
+
+    left: float
+    width: float
+    lane: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Courses over time in a common frame."""
 
@@ -72,12 +93,13 @@ class Chart:
     lines: tuple[Line, ...]
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
+    bands: tuple[Band, ...]
+    height: float
+    top: float
+    bottom: float
     width: float = WIDTH
-    height: float = HEIGHT
     left: float = LEFT
     right: float = WIDTH - RIGHT
-    top: float = TOP
-    bottom: float = HEIGHT - BOTTOM
 
 
 def chart(
@@ -88,6 +110,7 @@ def chart(
     *,
     from_zero: bool,
     least_span: float,
+    periods: Sequence[Period] = (),
 ) -> Chart | None:
     """A chart of the courses that have values; None when none has two, for one value is no course.
 
@@ -99,6 +122,8 @@ def chart(
         Whether the axis starts at zero, as it must for sizes and shares.
     least_span
         What the axis covers at least, so that noise does not look like change.
+    periods
+        Treatments, drawn as bands behind the lines.
     """
     courses = [course for course in courses if course.samples]
     if all(len(course.samples) < 2 for course in courses):
@@ -107,7 +132,9 @@ def chart(
     bounds = [bound for each in samples for bound in (each.value, each.lower, each.upper) if bound is not None]
     low = 0.0 if from_zero else min(bounds)
     ticks = nice_ticks(low, max(*bounds, low + least_span))
-    scale = _Scale(ticks[0], ticks[-1], HEIGHT - BOTTOM, TOP)
+    top = TOP + LANE * len(periods)
+    bottom = top + HEIGHT - TOP - BOTTOM
+    scale = _Scale(ticks[0], ticks[-1], bottom, top)
     time = _Scale(dates[0][0], max(dates[-1][0], dates[0][0] + 1), LEFT + 16, WIDTH - RIGHT - 22)
     return Chart(
         title,
@@ -115,6 +142,10 @@ def chart(
         tuple(Line(course.name, tuple(_mark(sample, time, scale) for sample in course.samples)) for course in courses),
         _dated(dates, time),
         tuple(Tick(scale(value), tick_label(value, ticks)) for value in ticks),
+        tuple(_band(period, lane, time) for lane, period in enumerate(periods)),
+        bottom + BOTTOM,
+        top,
+        bottom,
     )
 
 
@@ -149,6 +180,11 @@ class _Scale:
 def _mark(sample: Sample, time: _Scale, scale: _Scale) -> Mark:
     low, high = (None if bound is None else scale(bound) for bound in (sample.lower, sample.upper))
     return Mark(time(sample.day), scale(sample.value), low, high, sample.note)
+
+
+def _band(period: Period, lane: int, time: _Scale) -> Band:
+    left, right = (min(max(time(day), LEFT), WIDTH - RIGHT) for day in (period.start, period.end))
+    return Band(left, round(right - left, 1), TOP - 4 + lane * LANE, period.label)
 
 
 def _dated(dates: Sequence[tuple[float, str]], time: _Scale) -> tuple[Tick, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 
 from imaging_pipeline.domain.case import Measurement
 from imaging_pipeline.domain.quantities import CATALOGUE, MM3
-from imaging_pipeline.errors import Severity
+from imaging_pipeline.errors import Problem, Severity
 from imaging_pipeline.io.tables import number, printed
 
 #: UCUM as people read it.
@@ -104,6 +104,13 @@ def signed(text: str) -> str:
 def counted(count: int, noun: str) -> str:
     """A number of things."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def subjects(problems: Sequence[Problem]) -> str:
+    """What problems are about: of several, the lesions without their visits."""
+    if len(problems) == 1:
+        return problems[0].subject
+    return listed(problem.subject.partition(" at ")[0] for problem in problems)
 
 
 def listed(words: Iterable[str], most: int = 4) -> str:
