@@ -9,9 +9,10 @@ Source: DICOM PS3.3 A.51 (SEG), A.19.3 (RT Structure Set), C.8.8.6 (contours).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -176,8 +177,9 @@ def _segment(document: pydicom.Dataset, label: int | str, subject: str) -> Mask:
     frame_of_reference = str(document.get("FrameOfReferenceUID", ""))
     grid, places = _lattice([headers[index] for index in frames], frame_of_reference, subject)
     array = np.zeros(grid.shape, dtype=bool)
+    frame = _decoder(document)
     for index, place in zip(frames, places, strict=True):
-        values = pixel_array(document, index=index)
+        values = frame(index)
         if kind == "FRACTIONAL":
             array[place] |= values >= HALF * float(document.MaximumFractionalValue)
         else:
@@ -185,6 +187,19 @@ def _segment(document: pydicom.Dataset, label: int | str, subject: str) -> Mask:
     if not array.any():
         raise _refusal("E-MASK-EMPTY", subject, "no voxel of that segment", "a mask")
     return Mask(array, grid, "DICOM SEG")
+
+
+def _decoder(document: pydicom.Dataset) -> Callable[[int], NDArray[Any]]:
+    """A way to each frame's pixels.
+
+    Frames of single bits are packed end to end (PS3.5 8.1.1): one that begins
+    inside a byte can only be read with those before it.
+    """
+    rows, columns = document.Rows, document.Columns
+    if document.BitsAllocated == 1 and rows * columns % 8:
+        frames = pixel_array(document).reshape(-1, rows, columns)
+        return lambda index: frames[index]
+    return lambda index: pixel_array(document, index=index)
 
 
 def _segment_number(document: pydicom.Dataset, frame: pydicom.Dataset) -> int:

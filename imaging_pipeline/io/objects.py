@@ -80,6 +80,12 @@ class Source:
             return item(**self._named(0), ReferencedFrameNumber=series.frames[slice_index])
         return item(**self._named(slice_index))
 
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """The series' own; where it states none, one that only what is drawn on this series shares."""
+        stated = self.series.grid.frame_of_reference_uid if self.series.grid else ""
+        return stated or derived_uid("frame of reference", self.series.series_instance_uid)
+
     def images(self) -> list[Dataset]:
         """References to all instances of the series."""
         return [item(**self._named(number)) for number in range(len(self.series.instances))]

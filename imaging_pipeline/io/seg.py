@@ -87,6 +87,7 @@ def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number:
     grid = _placed(series)
     dataset = document(case, visit, series, modality="SEG", sop_class_uid=SOP_CLASS_UID, number=9000 + number)
     dataset.update(_image(grid))
+    dataset.FrameOfReferenceUID = members[0].source.frame_of_reference_uid
     dataset.SeriesDescription = "Lesion outlines"
     dataset.SegmentSequence = [_segment(member, place) for place, member in enumerate(members, start=1)]
     frames = [
@@ -109,14 +110,7 @@ def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number:
 
 def _placed(series: Series) -> Grid:
     grid = series.grid
-    if grid is None or not grid.frame_of_reference_uid:
-        raise SpaceError(
-            "E-SPACE",
-            series.series_instance_uid,
-            found="an image without a place or without a frame of reference",
-            expected="an image placed in the patient",
-            remedy="use the NIfTI outline of this lesion",
-        )
+    assert grid is not None
     grid.require_patient(f"the DICOM SEG of {series.series_instance_uid}")
     return grid
 
@@ -127,7 +121,6 @@ def _image(grid: Grid) -> Dataset:
     pointers = ((0x0062000B, 0x0062000A, "Segment"), (0x00200032, 0x00209113, "Position"))
     return item(
         ImageType=["DERIVED", "PRIMARY"],
-        FrameOfReferenceUID=grid.frame_of_reference_uid,
         PositionReferenceIndicator="",
         Rows=grid.shape[1],
         Columns=grid.shape[2],

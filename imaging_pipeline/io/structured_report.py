@@ -288,7 +288,7 @@ class _Groups:
                 None,
                 GraphicType="POLYLINE",
                 GraphicData=[float(length) for end in ends for length in end],
-                ReferencedFrameOfReferenceUID=grid.frame_of_reference_uid,
+                ReferencedFrameOfReferenceUID=source.frame_of_reference_uid,
             )
         self.cited.image(source.series, image)
         # The corner of the first pixel is 0\0, its centre 0.5\0.5.
