@@ -12,30 +12,22 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from imaging_pipeline import __version__, plugins
-from imaging_pipeline.config import Config, LesionFile, PatientLesions
-from imaging_pipeline.domain.case import Case, Outcome, Values
-from imaging_pipeline.domain.digests import digest
+from imaging_pipeline.config import Config, LesionFile, PatientLesions, validated
+from imaging_pipeline.corrections import Acts
+from imaging_pipeline.domain.case import Case, Outcome
 from imaging_pipeline.domain.images import Series
-from imaging_pipeline.errors import (
-    ConfigurationError,
-    LockedError,
-    NothingToDoError,
-    PipelineError,
-    Problem,
-    Severity,
-)
-from imaging_pipeline.io import folder, lesions, record, report, tables
+from imaging_pipeline.errors import ConfigurationError, LockedError, NothingToDoError, PipelineError, Problem
+from imaging_pipeline.io import folder, journal, lesions
 from imaging_pipeline.io.intake import Intake, take_in
 from imaging_pipeline.io.patients import PatientRecord
 from imaging_pipeline.io.sanity import density_problems
 from imaging_pipeline.pipeline import follow
+from imaging_pipeline.results import CaseOutcome, RunOutcome, case_folder, file_alias, refresh, write_case, write_run
 from imaging_pipeline.stages import code_version
 from imaging_pipeline.store import Store, write_whole
 
@@ -47,14 +39,6 @@ CASE_WALL_SECONDS = 2 * 3600
 Progress = Callable[[str, int, int], None]
 
 
-class Status(StrEnum):
-    """What became of one case."""
-
-    COMPLETE = "complete"
-    PARTIAL = "partial"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True)
 class Job:
     """All a worker needs to follow one patient."""
@@ -64,64 +48,12 @@ class Job:
     lesions_folder: Path
     config: Config
     out: Path
-
-
-@dataclass(frozen=True)
-class CaseOutcome:
-    """What came back from one patient; `case` is None when it failed."""
-
-    name: str
-    case: Case | None
-    problems: tuple[Problem, ...]
-    computed: int = 0
-    recalled: int = 0
+    reader: str = ""
 
     @property
-    def status(self) -> Status:
-        """Failed without a case, partial with an error in it."""
-        if self.case is None:
-            return Status.FAILED
-        errors = any(problem.severity is Severity.ERROR for problem in self.problems)
-        return Status.PARTIAL if errors else Status.COMPLETE
-
-
-@dataclass(frozen=True)
-class RunOutcome:
-    """What a run did; `refused` holds one problem for each file that was not used."""
-
-    outcomes: tuple[CaseOutcome, ...]
-    refused: tuple[Problem, ...]
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Those of all cases."""
-        return tuple(problem for outcome in self.outcomes for problem in outcome.problems)
-
-    @property
-    def cases(self) -> tuple[Case, ...]:
-        """The cases that did not fail, by pseudonym."""
-        return tuple(outcome.case for outcome in self.outcomes if outcome.case is not None)
-
-    @property
-    def sentence(self) -> str:
-        """One line for the end of a run."""
-        counts = {status: sum(outcome.status is status for outcome in self.outcomes) for status in Status}
-        computed = sum(outcome.computed for outcome in self.outcomes)
-        recalled = sum(outcome.recalled for outcome in self.outcomes)
-        work = f"{computed} stage results computed, {recalled} recalled"
-        if not computed:
-            work = f"no pixel work: all {recalled} stage results were at hand"
-        return ", ".join(f"{count} {status}" for status, count in counts.items() if count) + f"; {work}"
-
-    def exit_code(self, *, strict: bool) -> int:
-        """The contract's exit code."""
-        statuses = {outcome.status for outcome in self.outcomes}
-        if statuses == {Status.FAILED}:
-            return 4
-        if statuses != {Status.COMPLETE}:
-            return 5
-        warned = any(problem.severity is Severity.WARNING for problem in self.problems)
-        return 8 if strict and warned else 0
+    def place(self) -> Path:
+        """The case's folder; below it, that of one reader who judges apart from the others."""
+        return case_folder(self.out, self.patient.case, self.reader)
 
 
 def run(
@@ -137,6 +69,7 @@ def run(
         Before any work is done.
     """
     with _locked(out):
+        _keep_origin(out, scans, lesions_file, config)
         index = folder.index(scans, config)
         if not any(record_.verdict != "reject" for patient in index.patients for record_ in patient.series):
             raise NothingToDoError(
@@ -149,13 +82,71 @@ def run(
         lesion_file, lesions_folder = lesions.find(scans, lesions_file)
         jobs, unasked = _jobs(index, lesion_file, lesions_folder, config, out)
         outcomes = [*unasked]
-        for done, outcome in enumerate(each(_work, jobs, workers), start=1):
+        for done, outcome in enumerate(each(_work_limited, jobs, workers), start=1):
             outcomes.append(outcome)
             progress("following patients", done, len(jobs))
-        refused = tuple(replace(problem, subject=_file_alias(problem.subject)) for problem in index.rejected)
+        refused = tuple(replace(problem, subject=file_alias(problem.subject)) for problem in index.rejected)
         result = RunOutcome(tuple(sorted(outcomes, key=lambda outcome: outcome.name)), refused)
-        _write_run(out, index, config, result)
+        identities = {patient.case: patient.patient_id for patient in index.patients}
+        identities |= {file_alias(problem.subject): problem.subject for problem in index.rejected}
+        write_run(out, result, identities, config)
         return result
+
+
+def redo(results: Path, case: str, reader: str = "") -> CaseOutcome:
+    """Follow one case of a results folder again, with its journal as it is now.
+
+    Only what depends on a new act is computed. With a reader's name the acts of
+    that reader alone count, and the result lies apart from everybody's.
+
+    Raises
+    ------
+    ConfigurationError
+        When the folder, the scans or the lesion file it was made from are not where they were.
+    """
+    with _locked(results):
+        scans, lesions_file, config = _origin(results)
+        index = folder.index(scans, config)
+        lesion_file, lesions_folder = lesions.find(scans, lesions_file)
+        jobs, _ = _jobs(index, lesion_file, lesions_folder, config, results)
+        job = next((job for job in jobs if job.patient.case == case), None)
+        if job is None:
+            raise _no_origin("no scans of this case where they were")
+        outcome = _work(replace(job, reader=reader))
+        if not reader:
+            refresh(results, outcome)
+        return outcome
+
+
+def _keep_origin(out: Path, scans: Path, lesions_file: Path | None, config: Config) -> None:
+    """Where the results come from, so that a case can be computed again; as seen from the results, never absolute."""
+    places = {"scans": scans, "lesions": lesions_file}
+    origin = {name: os.path.relpath(place.resolve(), out.resolve()) for name, place in places.items() if place}
+    document = {**origin, "config": config.model_dump(mode="json", by_alias=True)}
+    # The configuration holds the key of the pseudonyms.
+    write_whole(out / ".store" / "origin.json", json.dumps(document, indent=1), mode=0o600)
+
+
+def _origin(results: Path) -> tuple[Path, Path | None, Config]:
+    try:
+        document = json.loads((results / ".store" / "origin.json").read_text())
+    except (OSError, ValueError):
+        raise _no_origin("no note of where its scans are") from None
+    scans = results / document["scans"]
+    lesions_file = results / document["lesions"] if "lesions" in document else None
+    if not scans.is_dir() or not (lesions_file is None or lesions_file.is_file()):
+        raise _no_origin("no scans, or no lesion file, where they were")
+    return scans, lesions_file, validated(Config, document["config"], "origin.json")
+
+
+def _no_origin(found: str) -> ConfigurationError:
+    return ConfigurationError(
+        "E-RESULTS-ORIGIN",
+        "results folder",
+        found=found,
+        expected="the scans and the lesion file it was made from, in the same place beside it",
+        remedy="put them back, or run the pipeline again with this --out",
+    )
 
 
 def _jobs(
@@ -233,8 +224,12 @@ def _died(job: Job) -> Problem:
     )
 
 
-def _work(job: Job) -> CaseOutcome:
+def _work_limited(job: Job) -> CaseOutcome:
     _limit()
+    return _work(job)
+
+
+def _work(job: Job) -> CaseOutcome:
     try:
         return _follow(job)
     except PipelineError as error:
@@ -272,14 +267,25 @@ def _unforeseen(error: Exception) -> Problem:
 
 def _follow(job: Job) -> CaseOutcome:
     name, store = job.patient.case, Store(job.out / ".store")
+    acts = _acts(job)
     intake = take_in(job.patient, job.lesions, job.lesions_folder, job.config)
     case, values = follow(
-        name, intake.visits, intake.lesions, intake.marks, job.lesions.lesions, intake.load, job.config, store
+        name, intake.visits, intake.lesions, intake.marks, job.lesions.lesions, intake.load, job.config, store, acts
     )
     odd = _odd_volumes(case, intake, store)
-    case = replace(case, problems=(*job.patient.problems, *intake.problems, *odd, *case.problems))
-    _write_case(case, values, job)
+    case = replace(
+        case,
+        problems=(*job.patient.problems, *intake.problems, *odd, *case.problems),
+        treatments=intake.treatments,
+    )
+    write_case(case, values, job.place, job.config)
     return CaseOutcome(name, case, case.problems, store.computed, store.recalled)
+
+
+def _acts(job: Job) -> Acts:
+    """What the journal says was done; a reader who judges apart is not told of the others."""
+    reviews, outlines = journal.read(case_folder(job.out, job.patient.case))
+    return Acts(tuple(act for act in reviews if job.reader in ("", act.reader)), outlines)
 
 
 def _odd_volumes(case: Case, intake: Intake, store: Store) -> tuple[Problem, ...]:
@@ -295,98 +301,6 @@ def _odd_volumes(case: Case, intake: Intake, store: Store) -> tuple[Problem, ...
 
 def _examined(intake: Intake, series: Series) -> tuple[Problem, ...]:
     return density_problems(intake.load(series))
-
-
-def _write_case(case: Case, values: Values, job: Job) -> None:
-    place = job.out / "cases" / case.case
-    record.write_case(case, values, place)
-    report.write_report(case, values, place / "report.html")
-    for name in job.config.export:
-        plugins.load("exporters", name)(case, values, place, job.config)
-
-
-def _file_alias(name: str) -> str:
-    """A file's pseudonym: names of files and folders are often names of patients."""
-    return f"file-{digest(name)[:12]}"
-
-
-def _write_run(out: Path, index: folder.Index, config: Config, result: RunOutcome) -> None:
-    cases = result.cases
-    tables.write_tables(cases, out)
-    failed = tuple(problem for outcome in result.outcomes if outcome.case is None for problem in outcome.problems)
-    report.write_cohort(cases, out / "report.html", (*failed, *result.refused))
-    identities = [
-        ("pseudonym", "stands_for"),
-        *((patient.case, patient.patient_id) for patient in index.patients),
-        *((_file_alias(problem.subject), problem.subject) for problem in index.rejected),
-    ]
-    write_whole(out / "identities.csv", tables.csv_text(identities), mode=0o600)
-    issues = [
-        *({"case": outcome.name, **problem.document} for outcome in result.outcomes for problem in outcome.problems),
-        *({"case": "", **problem.document} for problem in result.refused),
-    ]
-    write_whole(out / "issues.json", _json(issues))
-    summary = {
-        "version": __version__,
-        "code": code_version(),
-        "configuration": config.model_dump(mode="json", by_alias=True, exclude={"pseudonym_key"}),
-        "configuration_digest": config.digest,
-        "cases": [
-            {
-                "case": outcome.name,
-                "status": outcome.status.value,
-                "inputs": outcome.case.provenance.inputs if outcome.case else (),
-            }
-            for outcome in result.outcomes
-        ],
-    }
-    write_whole(out / "run.json", _json(summary))
-
-
-def _json(document: object) -> str:
-    return json.dumps(document, indent=1, sort_keys=True) + "\n"
-
-
-def render(results: Path) -> None:
-    """Write the reports of a results folder again, from its stored cases.
-
-    Raises
-    ------
-    ConfigurationError
-        When the folder holds no case.
-    """
-    cases = []
-    for place in _stored(results):
-        case, values = record.read_case(place)
-        report.write_report(case, values, place / "report.html")
-        cases.append(case)
-    known = {case.case for case in cases}
-    issues = json.loads((results / "issues.json").read_text())
-    elsewhere = (issue for issue in issues if issue["case"] not in known)
-    problems = tuple(Problem(**{key: issue[key] for key in Problem.__match_args__}) for issue in elsewhere)
-    report.write_cohort(tuple(cases), results / "report.html", problems)
-
-
-def export(results: Path, formats: tuple[str, ...], out: Path) -> Iterator[Path]:
-    """Write the stored cases by the named exporters, each case in a folder of its own under `out`."""
-    exporters = [plugins.load("exporters", name) for name in formats]
-    for place in _stored(results):
-        case, values = record.read_case(place)
-        for write in exporters:
-            yield from write(case, values, out / place.name, Config())
-
-
-def _stored(results: Path) -> list[Path]:
-    places = sorted(path.parent for path in results.glob("cases/*/case.json"))
-    if not places:
-        raise ConfigurationError(
-            "E-RESULTS",
-            results.name,
-            found="no case in it",
-            expected="the results folder of a run",
-            remedy="name the folder given to `run --out`",
-        )
-    return places
 
 
 @contextmanager

@@ -238,7 +238,7 @@ def assess(file: Path, criteria: tuple[str, ...], as_json: bool) -> None:
 @_example("report results")
 def report(results: Path) -> None:
     """Render the reports of a results folder again, from its stored cases."""
-    from imaging_pipeline.batch import render
+    from imaging_pipeline.results import render
 
     render(results)
     click.echo(f"report: {results / 'report.html'}")
@@ -251,7 +251,7 @@ def report(results: Path) -> None:
 @_example("export results --to csv --out tables")
 def export(results: Path, formats: tuple[str, ...], out: Path) -> None:
     """Write the stored cases in a format other tools read."""
-    from imaging_pipeline.batch import export as export_cases
+    from imaging_pipeline.results import export as export_cases
 
     for path in export_cases(results, formats, out):
         click.echo(str(path))

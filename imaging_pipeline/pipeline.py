@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from imaging_pipeline import __version__, plugins
 from imaging_pipeline.config import Config, LesionEntry
+from imaging_pipeline.corrections import Acts, Corrected, corrected, rejection
 from imaging_pipeline.criteria.reconcile import reconcile, reported
 from imaging_pipeline.criteria.roles import decide_roles
 from imaging_pipeline.domain.case import (
@@ -34,6 +35,8 @@ from imaging_pipeline.store import Store
 #: Marks by lesion and visit number.
 Marks = Mapping[tuple[str, int], Placed]
 
+NO_ACTS = Acts()
+
 
 def follow(
     case: str,
@@ -44,6 +47,7 @@ def follow(
     load: Callable[[Series], Volume],
     config: Config,
     store: Store | None = None,
+    acts: Acts = NO_ACTS,
 ) -> tuple[Case, Values]:
     """Follow every lesion through every visit.
 
@@ -61,9 +65,14 @@ def follow(
         Gives a series' volume; called only when a stage needs pixels.
     store
         Keeps the results of stages; without one everything is computed.
+    acts
+        What readers accepted, corrected, added and signed.
     """
     stages = Stages(load, config, store or Store())
-    looks = _look_for(lesions, visits, marks, stages)
+    for lesion, number, series, mask in acts.added(case, visits):
+        lesions = (*lesions, lesion)
+        marks = {**marks, (lesion.lesion_id, number): Placed(series, (Outline(mask),))}
+    looks = _look_for(lesions, visits, marks, acts, stages)
     sightings = tuple(look.sighting for look in looks)
     measured = tuple(item for look in looks for item in look.measurements)
     measurements = (*compared(measured, visits), *reported(told, visits))
@@ -90,7 +99,9 @@ def follow(
                 *(problem for look in looks for problem in look.problems),
                 *role_problems,
                 *reconcile(told, visits, measurements, assessments),
+                *acts.stale(visits, measurements),
             ),
+            reviews=acts.reviews,
         ),
         stages.values,
     )
@@ -114,42 +125,59 @@ class _Seen:
 
 
 def _look_for(
-    lesions: tuple[Lesion, ...], visits: tuple[Visit, ...], marks: Marks, stages: Stages
+    lesions: tuple[Lesion, ...], visits: tuple[Visit, ...], marks: Marks, acts: Acts, stages: Stages
 ) -> tuple[_Look, ...]:
     # Visit by visit, so that the volumes of one visit are in memory together and then let go.
     first: dict[str, _Seen] = {}
     return tuple(
-        _look_at(lesion, visit, marks.get((lesion.lesion_id, visit.number)), first, stages)
+        _look_at(lesion, visit, marks.get((lesion.lesion_id, visit.number)), first, acts, stages)
         for visit in visits
         for lesion in lesions
     )
 
 
-def _look_at(lesion: Lesion, visit: Visit, placed: Placed | None, first: dict[str, _Seen], stages: Stages) -> _Look:
+def _look_at(
+    lesion: Lesion, visit: Visit, placed: Placed | None, first: dict[str, _Seen], acts: Acts, stages: Stages
+) -> _Look:
     seen = first.get(lesion.lesion_id)
     nothing = Sighting(lesion.lesion_id, visit.number, Outcome.NOT_IMAGED)
     if placed is None and seen is None:
         return _Look(nothing)
     series = placed.series if placed else _same_role(seen, visit)
+    name = f"{lesion.lesion_id} at {visit.date}"
     if series is None:
-        return _Look(nothing, problems=(_not_imaged(lesion, visit),))
+        return _Look(nothing, problems=(_not_imaged(name),))
+    missed = replace(nothing, outcome=Outcome.NOT_EVALUABLE, series_uid=series.series_instance_uid)
     try:
-        transform, mask = _outline(lesion, series, placed, seen, stages)
+        transform, automatic = _outline(lesion, series, placed, seen, stages)
+        judged = corrected(automatic, acts.on(lesion, visit), acts.outlines, name)
+        if judged.rejected:
+            return _Look(missed, problems=(*judged.problems, rejection(name)))
+        first.setdefault(lesion.lesion_id, _Seen(series, judged.mask))
+        numbers = _numbers(lesion, visit, series, automatic, judged, stages)
     except StageError as refusal:
-        missed = replace(nothing, outcome=Outcome.NOT_EVALUABLE, series_uid=series.series_instance_uid)
-        return _Look(missed, problems=(replace(refusal.problem, subject=_name(lesion, visit)),))
-    first.setdefault(lesion.lesion_id, _Seen(series, mask))
+        return _Look(missed, problems=(replace(refusal.problem, subject=name),))
+    mask = stages.kept(judged.mask)
     found = replace(
-        nothing,
+        missed,
         outcome=Outcome.MEASURED,
-        series_uid=series.series_instance_uid,
         mask=mask.digest,
         view=stages.viewed(series, mask).digest,
         transform=transform,
         confidence=mask.confidence,
         method=mask.maker,
     )
-    return _Look(found, stages.measured(series, mask, lesion, visit.number), stages.doubts(mask, _name(lesion, visit)))
+    doubts = () if judged.settled else stages.doubts(mask, name)
+    return _Look(found, numbers, (*judged.problems, *doubts))
+
+
+def _numbers(
+    lesion: Lesion, visit: Visit, series: Series, automatic: Mask, judged: Corrected, stages: Stages
+) -> tuple[Measurement, ...]:
+    """Everything measured on the pipeline's outline, and on the reader's where there is one."""
+    of_own = stages.measured(series, automatic, lesion, visit.number)
+    again = of_own if judged.mask == automatic else stages.measured(series, judged.mask, lesion, visit.number)
+    return judged.measured(of_own, again)
 
 
 def _outline(
@@ -181,14 +209,10 @@ def _unlikeness(series: Series, other: Series) -> tuple[bool, float, str]:
     return other_kernel, abs(thickness_mm), other.series_instance_uid
 
 
-def _name(lesion: Lesion, visit: Visit) -> str:
-    return f"{lesion.lesion_id} at {visit.date}"
-
-
-def _not_imaged(lesion: Lesion, visit: Visit) -> Problem:
+def _not_imaged(name: str) -> Problem:
     return Problem(
         "W-NOT-IMAGED",
-        _name(lesion, visit),
+        name,
         "no series of the role it was first seen in",
         "the same kind of scan at every visit",
         "check the series roles in the configuration, or whether the scan is missing",
@@ -199,5 +223,5 @@ def _methods(config: Config) -> tuple[str, ...]:
     """The first line of each stage that had a part, as the report's Methods."""
     segmenter = plugins.load("segmenters", config.segment.segmenter)
     criteria = [plugins.load("criteria", name) for name in config.assess.criteria]
-    stages = [register, refine, carry, segmenter, measure, compared, decide_roles, *criteria, reconcile]
+    stages = [register, refine, carry, segmenter, corrected, measure, compared, decide_roles, *criteria, reconcile]
     return tuple((stage.__doc__ or stage.__name__).strip().splitlines()[0] for stage in stages)

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from imaging_pipeline.config import Config, MaskSource, PatientLesions
-from imaging_pipeline.domain.case import Visit
+from imaging_pipeline.domain.case import Treatment, Visit
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion, tracking_uid
 from imaging_pipeline.domain.prompts import Placed
@@ -30,6 +30,7 @@ class Intake:
     marks: Mapping[tuple[str, int], Placed]
     load: Callable[[Series], Volume]
     problems: tuple[Problem, ...]
+    treatments: tuple[Treatment, ...] = ()
 
 
 def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config: Config) -> Intake:
@@ -75,6 +76,10 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
         # Baseline and one follow-up of two roles are in memory at once.
         load=lru_cache(maxsize=4)(lambda series: loaders.load(by_series[series], config)),
         problems=tuple(problem for record in patient.series for problem in record.problems),
+        treatments=tuple(
+            Treatment(entry.label, entry.start.isoformat(), entry.end.isoformat() if entry.end else "")
+            for entry in asked.treatments
+        ),
     )
 
 

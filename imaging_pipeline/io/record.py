@@ -94,6 +94,17 @@ def read_case(folder: Path) -> tuple[Case, dict[str, Mask | Volume]]:
     return Case(**_fields(record)), values
 
 
+def read_record(folder: Path) -> Case:
+    """The case alone, without its arrays.
+
+    Raises
+    ------
+    RefusedError
+        As `read_case`.
+    """
+    return Case(**_fields(_record(folder)))
+
+
 def export_nifti(case: Case, values: Values, folder: Path, config: Config | None = None) -> tuple[Path, ...]:  # noqa: ARG001
     """Write each lesion's outline and the cut-out of the scan around it as NIfTI, by visit and lesion."""
     paths = []

@@ -128,7 +128,7 @@ def test_the_lock_of_a_dead_run_is_taken_over(tmp_path, changes):
 def test_a_worker_that_dies_costs_its_own_case_only(tmp_path, monkeypatch):
     (tmp_path / "deadly.py").write_text(
         "import os, signal\n"
-        "from imaging_pipeline.batch import CaseOutcome\n"
+        "from imaging_pipeline.results import CaseOutcome\n"
         "def work(job):\n"
         "    if job.patient.case == 'c2':\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
