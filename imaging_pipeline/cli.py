@@ -234,6 +234,60 @@ def assess(file: Path, criteria: tuple[str, ...], as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("table_a", type=FILE)
+@click.argument("table_b", type=FILE)
+@AS_JSON
+@_example("compare results/measurements.csv reader.csv")
+def compare(table_a: Path, table_b: Path, as_json: bool) -> None:
+    """Show how two readings agree: Bland-Altman, ICC, kappa, and where response and progression differ and why.
+
+    Each table is the measurements.csv of a results folder or a table as `assess` takes it; both must name patients and
+    lesions alike. A positive bias says that B is larger.
+    """
+    from imaging_pipeline.comparison import compare_files
+
+    document = compare_files(table_a, table_b)
+    if as_json:
+        _print_json(document)
+        return
+    _print_table(
+        ("quantity", "unit", "pairs", "bias B - A (95 %)", "limits of agreement", "ICC(2,1) (95 %)"),
+        [
+            (
+                name.replace("_", " "),
+                entry["unit"],
+                str(entry["pairs"]),
+                _with_bounds(entry["bias"]),
+                f"{_with_bounds(entry['lower_limit'])} to {_with_bounds(entry['upper_limit'])}",
+                _with_bounds(entry["icc"], 3),
+            )
+            for name, entry in document["quantities"].items()
+        ],
+    )
+    responses = document["responses"]
+    click.echo(
+        f"responses: the same at {responses['same']} of {responses['pairs']} visits,"
+        f" kappa {_with_bounds(responses['kappa'])}, weighted {_with_bounds(responses['weighted_kappa'])}"
+    )
+    for title, name in (("response", "response_differences"), ("progression", "progression_differences")):
+        rows = [
+            (entry["patient"], entry["date"], entry["a"] or "none", entry["b"] or "none", "; ".join(entry["why"]))
+            for entry in document[name]
+        ]
+        if rows:
+            _print_table(("patient", "date", f"{title} A", f"{title} B", "why"), rows)
+    for issue in document["issues"]:
+        click.echo(f"{issue['code']} {issue['subject']}: {issue['found']}; {issue['remedy']}", err=True)
+
+
+def _with_bounds(number: dict[str, float] | None, decimals: int = 2) -> str:
+    if number is None:
+        return "-"
+    value, lower, upper = (f"{number[name]:.{decimals}f}" for name in ("value", "lower95", "upper95"))
+    return f"{value} ({lower}, {upper})"
+
+
+@cli.command()
 @click.argument("results", type=FOLDER)
 @_example("report results")
 def report(results: Path) -> None:

@@ -56,7 +56,7 @@ def _difference(judged: Mapping[str, Judged]) -> str:
     """Each criterion's category with its reason, or nothing where all mean the same."""
     if len({_meaning(judgement.overall) for judgement in judged.values()}) < 2:
         return ""
-    return "; ".join(f"{name} {judgement.overall} ({_deciding(judgement)})" for name, judgement in judged.items())
+    return "; ".join(f"{name} {judgement.overall} ({deciding(judgement)})" for name, judgement in judged.items())
 
 
 def _meaning(overall: str | None) -> str:
@@ -65,7 +65,7 @@ def _meaning(overall: str | None) -> str:
     return {"UPD": "PD", "NON-CR/NON-PD": "SD"}.get(plain, plain)
 
 
-def _deciding(judgement: Judged) -> str:
+def deciding(judgement: Judged) -> str:
     """The sentence of the part that decided: the overall one where there is one, else the targets', else a lesion's."""
     starts = ("overall ", "target ", "non-target ")
     named = [reason for start in starts for reason in judgement.reasons if reason.startswith(start)]
