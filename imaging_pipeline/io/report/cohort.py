@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import quote
 
 from imaging_pipeline.domain.case import Assessment, Case
@@ -22,6 +23,14 @@ CROWD = 150
 
 #: RECIST 1.1: partial response at 30 % below baseline; progression at 20 % above (drawn, not judged, here).
 RECIST_LINES = (-30.0, 20.0)
+
+#: Lanes of the swimmer plot; of more patients the longest followed are shown.
+SWIMMERS = 30
+SWIMMER_WIDTH, SWIMMER_LEFT, LANE = 1160.0, 120.0, 17.0
+
+#: The widest bar of a waterfall, and what the code of a response needs beside it.
+WIDEST_BAR = 60.0
+ROOM_FOR_CODE = 24.0
 
 WIDTH, HEIGHT = 560.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 48.0, 46.0, 12.0, 28.0
@@ -60,6 +69,7 @@ class Bar:
     tone: str
     note: str
     link: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,41 @@ class Thread:
     tone: str
     note: str
     link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Time under one response, or under one treatment, in a lane of the swimmer plot."""
+
+    left: float
+    width: float
+    tone: str
+    label: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One patient's time in the swimmer plot."""
+
+    top: float
+    case: str
+    link: str
+    responses: tuple[Stretch, ...]
+    treatments: tuple[Stretch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Swimmer:
+    """Patients' times beside one another, the longest first."""
+
+    lanes: tuple[Lane, ...]
+    of: int
+    across: tuple[Tick, ...]
+    height: float
+    width: float = SWIMMER_WIDTH
+    left: float = SWIMMER_LEFT
+    lane: float = LANE
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +167,7 @@ class CohortPage:
     responses: tuple[tuple[str, int], ...]
     waterfall: Frame | None
     spider: Frame | None
+    swimmer: Swimmer | None
     criterion: str
 
 
@@ -136,6 +182,7 @@ def cohort_page(cases: Sequence[Case], problems: Sequence[Problem]) -> CohortPag
         tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
         _waterfall(rows),
         _spider(cases, {row.case: row for row in rows}),
+        _swimmer(cases),
         ", ".join(criteria),
     )
 
@@ -182,7 +229,7 @@ def _waterfall(rows: Sequence[PatientRow]) -> Frame | None:
     if not changed:
         return None
     place, up = _vertical([_best(row) for row in changed])
-    step = (WIDTH - LEFT - RIGHT) / len(changed)
+    step = min((WIDTH - LEFT - RIGHT) / len(changed), WIDEST_BAR)
     bars = tuple(
         Bar(
             round(LEFT + number * step, 2),
@@ -193,6 +240,7 @@ def _waterfall(rows: Sequence[PatientRow]) -> Frame | None:
             wording.tone(row.best),
             f"{row.case}: best change {wording.percent(row.best_change)}, best response {row.best or 'none'}",
             row.link,
+            row.best if step > ROOM_FOR_CODE else "",
         )
         for number, row in enumerate(changed)
     )
@@ -227,6 +275,54 @@ def _course(case: Case) -> list[tuple[float, float]]:
         if each.change_from_baseline_pct is not None and days[each.visit] > 0
     ]
     return [(0.0, 0.0), *course]
+
+
+def _swimmer(cases: Sequence[Case]) -> Swimmer | None:
+    lookups = [Lookup(case) for case in cases if len(case.visits) > 1]
+    if not lookups:
+        return None
+    longest = sorted(lookups, key=lambda each: (-_followed(each), each.case.case))[:SWIMMERS]
+    ticks = nice_ticks(0.0, max(map(_followed, longest)), 8)
+    place = partial(_along, last=ticks[-1])
+    return Swimmer(
+        tuple(_lane(each, number, place) for number, each in enumerate(longest)),
+        len(lookups),
+        tuple(Tick(place(day), f"{day:.0f}") for day in ticks),
+        len(longest) * LANE + 22,
+    )
+
+
+def _followed(lookup: Lookup) -> float:
+    return max(lookup.days.values())
+
+
+def _along(day: float, last: float) -> float:
+    return round(SWIMMER_LEFT + (SWIMMER_WIDTH - SWIMMER_LEFT - 20) * day / last, 1)
+
+
+def _lane(lookup: Lookup, number: int, place: Callable[[float], float]) -> Lane:
+    end = _followed(lookup)
+    case = lookup.case
+    overall = {each.visit: each.overall for each in _first_criterion(case)}
+    starts = [lookup.days[visit.number] for visit in case.visits]
+    responses = tuple(
+        # Nothing is known beyond the last visit: its response is a narrow stretch with its code beside it.
+        _stretch(start, stop, overall.get(visit.number, ""), f"{case.case}, {visit.date}", place)
+        for visit, start, stop in zip(case.visits, starts, [*starts[1:], 1.01 * end], strict=True)
+    )
+    treatments = tuple(
+        Stretch(
+            place(max(each.start, 0.0)), place(min(each.end, end)) - place(max(each.start, 0.0)), "", "", each.label
+        )
+        for each in lookup.periods
+    )
+    return Lane(number * LANE, case.case, _link(case.case), responses, treatments)
+
+
+def _stretch(start: float, stop: float, code: str, where: str, place: Callable[[float], float]) -> Stretch:
+    width = round(place(stop) - place(start), 1)
+    note = f"{where}, day {start:.0f}: {code or 'no response'}"
+    return Stretch(place(start), width, wording.tone(code), code, note)
 
 
 class _Vertical:

@@ -3,11 +3,11 @@
 const table = document.getElementById("patients");
 const body = table.tBodies[0];
 const collator = new Intl.Collator("en", { numeric: true });
-let rows = Array.from(body.rows);
-let limit = 200;
+const BEST = 3, PROBLEMS = 1;
+let rows = Array.from(body.rows, (row) => ({ row, keys: Array.from(row.cells, key), text: row.textContent.toLowerCase() }));
+let limit = 100;
 
-function key(row, column) {
-  const cell = row.cells[column];
+function key(cell) {
   const text = cell.dataset.sort === undefined ? cell.textContent.trim() : cell.dataset.sort;
   return text === "" || Number.isNaN(Number(text)) ? text : Number(text);
 }
@@ -18,23 +18,29 @@ function compare(one, other, direction) {
   return direction * (typeof one === "number" ? one - other : collator.compare(one, other));
 }
 
+// Only the rows on show are in the page: sorting thousands costs no more than sorting a few.
 function show() {
   const wanted = field.value.trim().toLowerCase();
-  let found = 0;
-  for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted) || ++found > limit;
-  more.hidden = found <= limit;
-  more.textContent = `Show all ${found}`;
+  const found = rows.filter(({ keys, text }) =>
+    text.includes(wanted) && (!best.value || keys[BEST] === best.value) && (!troubled.checked || keys[PROBLEMS] > 0));
+  body.replaceChildren(...found.slice(0, limit).map(({ row }) => row));
+  more.hidden = found.length <= limit;
+  more.textContent = `Show all ${found.length}`;
+  tally.textContent = `${found.length} of ${rows.length}`;
 }
 
 function sort(column, header) {
   const direction = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
   for (const cell of header.parentNode.cells) cell.removeAttribute("aria-sort");
   header.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
-  const keyed = rows.map((row) => [key(row, column), row]);
-  keyed.sort(([one], [other]) => compare(one, other, direction));
-  rows = keyed.map(([, row]) => row);
+  rows.sort((one, other) => compare(one.keys[column], other.keys[column], direction));
   show();
-  body.replaceChildren(...rows);
+}
+
+function labelled(text, element) {
+  const label = document.createElement("label");
+  label.append(text, element);
+  return label;
 }
 
 Array.from(table.tHead.rows[0].cells).forEach((header, column) => {
@@ -45,18 +51,20 @@ Array.from(table.tHead.rows[0].cells).forEach((header, column) => {
   button.addEventListener("click", () => sort(column, header));
 });
 
-const label = document.createElement("label");
-label.className = "find";
-label.textContent = "Find ";
-const field = document.createElement("input");
-field.type = "search";
-field.addEventListener("input", show);
-label.append(field);
-table.parentNode.before(label);
+const field = Object.assign(document.createElement("input"), { type: "search" });
+const best = document.createElement("select");
+best.append(new Option("any", ""));
+for (const code of new Set(rows.map(({ keys }) => keys[BEST]))) if (code && code !== "–") best.append(new Option(code, code));
+const troubled = Object.assign(document.createElement("input"), { type: "checkbox" });
+const tally = document.createElement("output");
+const find = document.createElement("p");
+find.className = "find";
+find.append(labelled("Find ", field), labelled("Best response ", best), labelled("With problems only ", troubled), tally);
+table.parentNode.before(find);
+for (const control of [field, best, troubled]) control.addEventListener("input", show);
 
-const more = document.createElement("button");
-more.type = "button";
-more.className = "more";
+const more = Object.assign(document.createElement("button"), { type: "button", className: "more" });
 more.addEventListener("click", () => { limit = Infinity; show(); });
 table.parentNode.after(more);
+window.addEventListener("beforeprint", () => more.click());
 show();

@@ -37,23 +37,27 @@ function moved(matrix, point) {
   return matrix.map((row) => row[0] * point[0] + row[1] * point[1] + row[2] * point[2] + row[3]);
 }
 
-// Value and share of the outline at a voxel index, interpolated between the eight voxels around it.
-function sample(visit, index, found) {
+// The eight voxels around an index, and how much each counts.
+const corners = new Int32Array(8), weights = new Float64Array(8);
+
+// Value and share of the outline at a voxel index, interpolated; false outside the scan.
+function sample(visit, [s, r, c], found) {
   const [slices, rows, columns] = visit.shape;
-  const [s, r, c] = index;
   if (s < -0.5 || r < -0.5 || c < -0.5 || s > slices - 0.5 || r > rows - 0.5 || c > columns - 0.5) return false;
-  const s0 = Math.min(Math.max(Math.floor(s), 0), slices - 1), s1 = Math.min(s0 + 1, slices - 1), fs = Math.min(Math.max(s - s0, 0), 1);
-  const r0 = Math.min(Math.max(Math.floor(r), 0), rows - 1), r1 = Math.min(r0 + 1, rows - 1), fr = Math.min(Math.max(r - r0, 0), 1);
-  const c0 = Math.min(Math.max(Math.floor(c), 0), columns - 1), c1 = Math.min(c0 + 1, columns - 1), fc = Math.min(Math.max(c - c0, 0), 1);
-  const a = (s0 * rows + r0) * columns, b = (s0 * rows + r1) * columns, d = (s1 * rows + r0) * columns, e = (s1 * rows + r1) * columns;
-  found[0] = mixed(visit.values);
-  found[1] = mixed(visit.inside);
-  return true;
-  function mixed(of) {
-    const near = (of[a + c0] * (1 - fc) + of[a + c1] * fc) * (1 - fr) + (of[b + c0] * (1 - fc) + of[b + c1] * fc) * fr;
-    const far = (of[d + c0] * (1 - fc) + of[d + c1] * fc) * (1 - fr) + (of[e + c0] * (1 - fc) + of[e + c1] * fc) * fr;
-    return near * (1 - fs) + far * fs;
+  const s0 = Math.max(Math.floor(s), 0), r0 = Math.max(Math.floor(r), 0), c0 = Math.max(Math.floor(c), 0);
+  const fs = Math.max(s - s0, 0), fr = Math.max(r - r0, 0), fc = Math.max(c - c0, 0);
+  for (let corner = 0; corner < 8; corner++) {
+    const ds = corner >> 2, dr = (corner >> 1) & 1, dc = corner & 1;
+    const slice = Math.min(s0 + ds, slices - 1), row = Math.min(r0 + dr, rows - 1), column = Math.min(c0 + dc, columns - 1);
+    corners[corner] = (slice * rows + row) * columns + column;
+    weights[corner] = (ds ? fs : 1 - fs) * (dr ? fr : 1 - fr) * (dc ? fc : 1 - fc);
   }
+  found[0] = found[1] = 0;
+  for (let corner = 0; corner < 8; corner++) {
+    found[0] += weights[corner] * visit.values[corners[corner]];
+    found[1] += weights[corner] * visit.inside[corners[corner]];
+  }
+  return true;
 }
 
 class Viewer {
