@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import file_digest, sha256
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from imaging_pipeline.config import Config
 from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
-from imaging_pipeline.io import lesions
 from imaging_pipeline.io.dicom import SeriesRecord
-from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import File, Header
+from imaging_pipeline.io.memory import headers_as_document, headers_from_document, keep, kept
 from imaging_pipeline.io.patients import PatientRecord, patients_of
 from imaging_pipeline.io.prescan import Scanner
+from imaging_pipeline.io.walk import Found, Stamp, regular_files, sha256_of, stamps
+from imaging_pipeline.stages import code_version
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
-
-#: File systems keep times to the second or two.
-_SETTLES_NS = 2_000_000_000
 
 
 @dataclass(frozen=True)
@@ -36,52 +38,83 @@ class Index:
     problems: tuple[Problem, ...] = ()
 
 
-def index(root: Path, config: Config) -> Index:
-    """Find out what a folder tree holds, from headers alone; no pixel is decoded."""
-    scanner = Scanner()
-    files: list[File] = []
-    strays: list[File] = []
-    rejected: list[Problem] = []
-    for path, name, refusal in _regular_files(root):
-        header = Header(fault=refusal) if refusal else scanner.scan(path, name)
-        if header.media_storage_sop_class_uid == _DICOMDIR:
-            continue  # the walk is the authority
-        if header.fault is not None:
-            rejected.append(header.fault)
-        (files if header.series_instance_uid else strays).append(File(path, name, header))
-    patients = patients_of(files, strays, config)
-    return Index(patients, tuple(rejected), tuple(problem for patient in patients for problem in patient.problems))
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Spare Python's search for cycles: it would go through thousands of headers time and again, and find none."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
-def signature(root: Path) -> str:
-    """A digest that changes whenever the index of a folder tree may: equal signature, equal index.
+@_no_collection()
+def index(root: Path, config: Config, memory: Path | None = None) -> Index:
+    """Find out what a folder tree holds, from headers alone; no pixel is decoded.
 
-    Names, sizes, times and inodes stand for the files' content. A file written
-    within the last seconds may be written again before its time shows it: its
-    content itself counts.
+    Parameters
+    ----------
+    memory
+        A folder in which indexes are kept. An unchanged tree is recalled from it whole; of a changed one only files
+        that are new or changed are opened.
     """
-    settled = time.time_ns() - _SETTLES_NS
-    rows: list[object] = []
-    for path, name, refusal in _regular_files(root):
-        status = os.lstat(path)
-        in_doubt = status.st_mtime_ns > settled and refusal is None
-        content = _sha256(path) if in_doubt else ""
-        rows.append((name, status.st_size, status.st_mtime_ns, status.st_ino, content, refusal))
-    return sha256(ascii(rows).encode()).hexdigest()
+    found = list(regular_files(root))
+    if memory is None:
+        return _index(_opened(found, {}), config)
+    keys = stamps(found)
+    whole = _key(root, found, keys, config)
+    before = kept(memory / "index.json", whole)
+    if before is not None:
+        return _adapter().validate_python(before)
+    known = headers_from_document(kept(memory / "headers.json", code_version()))
+    files = _opened(found, {file.path: known[key] for file, key in zip(found, keys, strict=True) if key in known})
+    made = _index(files, config)
+    headers = {key: file.header for file, key in zip(files, keys, strict=True)}
+    keep(memory / "headers.json", code_version(), headers_as_document(headers))
+    keep(memory / "index.json", whole, _adapter().dump_python(made, mode="json"))
+    return made
+
+
+def _opened(found: Sequence[Found], known: Mapping[str, Header]) -> list[File]:
+    """Every file with its header: known already, or read now."""
+    scanner = Scanner()
+    return [
+        File(path, name, Header(fault=refusal) if refusal else known.get(path) or scanner.scan(path, name))
+        for path, name, refusal, _ in found
+    ]
+
+
+def _index(opened: Sequence[File], config: Config) -> Index:
+    # The walk is the authority, not what a directory file says of it.
+    used = [file for file in opened if file.header.media_storage_sop_class_uid != _DICOMDIR]
+    files = [file for file in used if file.header.series_instance_uid]
+    strays = [file for file in used if not file.header.series_instance_uid]
+    rejected = tuple(file.header.fault for file in used if file.header.fault is not None)
+    patients = patients_of(files, strays, config)
+    return Index(patients, rejected, tuple(problem for patient in patients for problem in patient.problems))
+
+
+def _key(root: Path, found: Sequence[Found], keys: Sequence[Stamp], config: Config) -> str:
+    """What changes whenever the index may."""
+    about = (code_version(), os.fspath(root), config.series_roles, config.visits, config.pseudonym_key)
+    refusals = [(file.name, file.refusal) for file in found if file.refusal]
+    return sha256(ascii((about, refusals, keys)).encode()).hexdigest()
+
+
+@cache
+def _adapter() -> TypeAdapter[Index]:
+    return TypeAdapter(Index)
 
 
 def with_digests(record: SeriesRecord) -> SeriesRecord:
     """The record with the sha256 of each of its files, without which a result cannot say what it was made from."""
     instances = tuple(
-        Instance(instance.sop_instance_uid, _sha256(path))
+        Instance(instance.sop_instance_uid, sha256_of(path))
         for instance, path in zip(record.series.instances, record.paths, strict=True)
     )
     return replace(record, series=replace(record.series, instances=instances))
-
-
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest()
 
 
 def index_document(found: Index) -> dict[str, Any]:
@@ -121,29 +154,3 @@ def _spacing_mm(grid: Grid | None) -> list[float | None] | None:
         return None
     slice_mm, *in_plane_mm = grid.spacing_mm
     return [slice_mm if grid.space is Space.PATIENT else None, *in_plane_mm]
-
-
-def _regular_files(root: Path) -> Iterator[tuple[str, str, Problem | None]]:
-    """Path, name below the root, and a refusal where it is no plain file; links are not followed."""
-    if not root.is_dir():
-        yield str(root), root.name, None
-        return
-    start = len(str(root)) + 1
-    folders = [str(root)]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            yield folder, folder[start:], finding("E-FILE-UNREADABLE", folder[start:], reason)
-            continue
-        for entry in found:
-            name = entry.path[start:]
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif not entry.is_file(follow_symlinks=False):
-                yield entry.path, name, finding("W-FS-SKIPPED", name, "a link, pipe or device")
-            elif entry.name not in lesions.NAMES:
-                yield entry.path, name, None

@@ -10,10 +10,11 @@ import pytest
 
 from imaging_pipeline.config import Config, SeriesRule
 from imaging_pipeline.errors import NothingToDoError, RefusedError
+from imaging_pipeline.io import walk
 from imaging_pipeline.io.dicom import Verdict
-from imaging_pipeline.io.folder import Index, index, index_document, signature, with_digests
+from imaging_pipeline.io.folder import index, index_document, with_digests
 from imaging_pipeline.io.loaders import load, open_series
-from imaging_pipeline.store import Store
+from imaging_pipeline.io.prescan import Scanner
 from tests.io.build import as_mr, density, put, put_text, write_series
 
 
@@ -228,42 +229,103 @@ def test_the_document_lists_what_the_contract_names(tmp_path):
     ]
 
 
-def test_an_unchanged_folder_keeps_its_signature_and_a_stored_index_comes_back_equal(tmp_path):
-    paths = write_series(tmp_path / "scans")
-    for path in paths:
-        os.utime(path, (1e9, 1e9))
-    before = signature(tmp_path / "scans")
-    store = Store(tmp_path / "store")
-    first, again = (
-        store.remember("index", "1", signature(tmp_path / "scans"), Index, lambda: look(tmp_path / "scans"))
-        for _ in range(2)
-    )
-    assert (store.computed, store.recalled) == (1, 1)
-    assert first == again
-    assert signature(tmp_path / "scans") == before
+# ---- Memory
 
 
-@pytest.mark.parametrize("change", ["content", "name", "new file", "gone", "link"])
-def test_a_changed_folder_has_another_signature(change, tmp_path):
-    paths = write_series(tmp_path)
-    before = signature(tmp_path)
+@pytest.fixture
+def opened(monkeypatch):
+    """Names of the files whose headers were read."""
+    names = []
+    real = Scanner.scan
+    monkeypatch.setattr(Scanner, "scan", lambda self, path, name: names.append(name) or real(self, path, name))
+    return names
+
+
+def remembered(folder, memory, **settings):
+    return index(folder, Config(**settings), memory)
+
+
+def scans_with_junk(folder):
+    paths = write_series(folder / "a", series("1.1"))
+    write_series(folder / "b", series("1.2", PatientID="P2", PatientName="Roe^Jane"), preamble_of_a_program)
+    (folder / "note.txt").write_text("words")
+    (folder / "n\udcffame").write_bytes(b"x" * 200)
+    (folder / "link").symlink_to(folder / "note.txt")
+    return paths
+
+
+def preamble_of_a_program(slice_, number):
+    slice_.preamble = b"MZ".ljust(128, b"\0")
+
+
+def test_an_unchanged_folder_is_recalled_without_opening_a_file(tmp_path, opened, settled):
+    scans, memory = tmp_path / "scans", tmp_path / "memory"
+    scans_with_junk(scans)
+    first = remembered(scans, memory)
+    assert first == look(scans)
+    assert {patient.patient_id for patient in first.patients} == {"P1", "P2"}
+    opened.clear()
+    assert remembered(scans, memory) == first
+    assert opened == []
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """As if the files had been written long ago."""
+    monkeypatch.setattr(walk, "_SETTLES_NS", -(10**15))
+
+
+def test_of_a_changed_folder_only_what_changed_is_opened(tmp_path, opened, settled):
+    scans, memory = tmp_path / "scans", tmp_path / "memory"
+    paths = write_series(scans / "a", series("1.1"))
+    remembered(scans, memory)
+    opened.clear()
+    write_series(scans / "b", series("1.2"), slices=3)
+    paths[0].unlink()
+    found = remembered(scans, memory)
+    assert {Path(name).parent.name for name in opened} == {"b"}
+    assert len(opened) == 3
+    assert found == look(scans)
+
+
+@pytest.mark.parametrize("change", ["content", "name", "new file", "gone", "link", "role", "key"])
+def test_a_changed_folder_or_question_is_not_answered_from_memory(change, tmp_path):
+    scans, memory = tmp_path / "scans", tmp_path / "memory"
+    paths = write_series(scans)
+    before, settings = remembered(scans, memory), {}
     if change == "content":
         # Same size and same time: within seconds of its writing only the content tells.
         times = (paths[0].stat().st_atime_ns, paths[0].stat().st_mtime_ns)
-        content = bytearray(paths[0].read_bytes())
-        content[-1] ^= 1
+        content = paths[0].read_bytes().replace(b"Lumbar spine", b"Lumbar spina")
         with paths[0].open("r+b") as stream:
-            stream.write(content)
+            stream.write(content.replace(b"1.2.3.4.1\0", b"1.2.3.4.7\0"))
         os.utime(paths[0], ns=times)
     elif change == "name":
-        paths[0].rename(tmp_path / "other")
+        paths[0].rename(scans / "other")
     elif change == "new file":
-        (tmp_path / "note").touch()
+        (scans / "note").touch()
     elif change == "gone":
         paths[0].unlink()
+    elif change == "link":
+        (scans / "link").symlink_to(paths[0])
+    elif change == "role":
+        settings = {"series_roles": RULES}
     else:
-        (tmp_path / "link").symlink_to(paths[0])
-    assert signature(tmp_path) != before
+        settings = {"pseudonym_key": "secret"}
+    after = remembered(scans, memory, **settings)
+    assert after == look(scans, **settings)
+    assert after != before
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"kinds": [1], "files": [[1]]}', "\x00"])
+def test_a_damaged_memory_is_as_good_as_none(damage, tmp_path, settled):
+    scans, memory = tmp_path / "scans", tmp_path / "memory"
+    write_series(scans)
+    first = remembered(scans, memory)
+    for name in ("index.json", "headers.json"):
+        key, _, _ = (memory / name).read_text().partition("\n")
+        (memory / name).write_text(damage if name == "index.json" else f"{key}\n{damage}")
+    assert remembered(scans, memory) == first == remembered(scans, memory)
 
 
 def test_digests_are_those_of_the_files_and_a_changed_file_is_refused(tmp_path):
