@@ -33,15 +33,17 @@ def finished(tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="module")
+def untouched(finished, tmp_path_factory):
+    return shutil.copytree(finished / "cases", tmp_path_factory.mktemp("untouched") / "cases")
+
+
 @pytest.fixture
-def results(finished):
+def results(finished, untouched):
     """The same place for every test, so that the scans are where they were; without the acts of other tests."""
-    yield finished
-    for name in ("journal.jsonl", "journal.head", "reviewed", "readings"):
-        for path in finished.glob(f"cases/*/{name}"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    (place,) = finished.glob("cases/*")
-    redo(finished, place.name)
+    shutil.rmtree(finished / "cases")
+    shutil.copytree(untouched, finished / "cases")
+    return finished
 
 
 @pytest.fixture
@@ -50,8 +52,8 @@ def place(results):
     return folder
 
 
-def act(kind: str, judged: str, **what) -> Review:
-    return Review("reader one", "2024-03-01T12:00:00Z", kind, judged=judged, previous="", **what)
+def act(verb: str, judged: str, **what) -> Review:
+    return Review("reader one", "2024-03-01T12:00:00Z", verb, judged=judged, previous="", **what)
 
 
 def sighting(case, lesion: str, visit: int):
