@@ -70,7 +70,7 @@ def run(
     """
     with _locked(out):
         _keep_origin(out, scans, lesions_file, config)
-        index = folder.index(scans, config)
+        index = folder.index(scans, config, out / ".store" / "index")
         if not any(record_.verdict != "reject" for patient in index.patients for record_ in patient.series):
             raise NothingToDoError(
                 "E-NOTHING",
@@ -106,7 +106,7 @@ def redo(results: Path, case: str, reader: str = "") -> CaseOutcome:
     """
     with _locked(results):
         scans, lesions_file, config = _origin(results)
-        index = folder.index(scans, config)
+        index = folder.index(scans, config, results / ".store" / "index")
         lesion_file, lesions_folder = lesions.find(scans, lesions_file)
         jobs, _ = _jobs(index, lesion_file, lesions_folder, config, results)
         job = next((job for job in jobs if job.patient.case == case), None)
