@@ -86,6 +86,29 @@ class AssessConfig(Model):
     params: Mapping[str, Any] = Field(default_factory=dict)
 
 
+class ReaderConfig(Model):
+    """What a trial calls one evaluator. Source: SDTM --EVAL, --EVALID (codelists EVAL, MEDEVAL)."""
+
+    evaluator: str = Field(default="INDEPENDENT ASSESSOR", max_length=200)
+    evaluator_id: str = Field(default="", max_length=200, description="RADIOLOGIST 1; empty: the reader's own name.")
+    prefix: str = Field(default="", max_length=8, description="Before the lesions' link ids: R1 gives R1-T01.")
+
+
+class ExportConfig(Model):
+    """What a trial database calls the study, its subjects and its evaluators."""
+
+    study_id: str = Field(default="STUDY", min_length=1, max_length=64)
+    subject_ids: Mapping[str, str] = Field(
+        default_factory=dict, description="USUBJID by case; else study and pseudonym."
+    )
+    reference_start_dates: Mapping[str, date] = Field(
+        default_factory=dict, description="RFSTDTC by case: the day study days are counted from."
+    )
+    readers: Mapping[str, ReaderConfig] = Field(
+        default_factory=dict, description="Evaluators by name; the machine's is imaging_pipeline."
+    )
+
+
 class Config(Model):
     """A whole run."""
 
@@ -96,6 +119,7 @@ class Config(Model):
     measure: MeasureConfig = MeasureConfig()
     assess: AssessConfig = AssessConfig()
     export: tuple[str, ...] = ()
+    trial: ExportConfig = ExportConfig()
     pseudonym_key: str = Field(
         default="imaging_pipeline", description="Key of the patients' pseudonyms; keep your own secret."
     )
