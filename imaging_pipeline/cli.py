@@ -219,18 +219,33 @@ def _interval(entry: dict[str, Any]) -> str:
 @click.argument("file", type=FILE)
 @click.option("--criterion", "criteria", multiple=True, help="Which criterion; may be repeated. Default: recist-1.1.")
 @AS_JSON
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one row per patient, visit and criterion.")
 @_example("assess measurements.csv --criterion recist-1.1")
-def assess(file: Path, criteria: tuple[str, ...], as_json: bool) -> None:
-    """Judge measurements without images: a JSON document, JSON lines, or a CSV with one row per lesion and visit."""
-    from imaging_pipeline.single import assess_file
+def assess(file: Path, criteria: tuple[str, ...], as_json: bool, as_csv: bool) -> None:
+    """Judge measurements without images: a JSON document, JSON lines, or a CSV with one row per lesion and visit.
 
-    for answer in assess_file(file, criteria or ("recist-1.1",)):
-        if as_json or file.suffix == ".jsonl":
-            click.echo(
-                json.dumps(answer, ensure_ascii=False, default=_number, indent=None if file.suffix == ".jsonl" else 2)
-            )
-        else:
-            _print_answer(answer)
+    JSON lines are answered one a line, in order, and so are several patients of a table with --json. A patient of a
+    table who cannot be judged costs only himself (exit code 5, or 4 when it is all of them).
+    """
+    from imaging_pipeline.criteria.documents import dumps
+    from imaging_pipeline.single import answers_as_csv, assess_file
+
+    answers = assess_file(file, criteria or ("recist-1.1",))
+    if file.suffix == ".jsonl" and not as_csv:
+        for answer in answers:
+            click.echo(dumps(answer))
+        return
+    told = list(answers)
+    if as_csv:
+        click.echo(answers_as_csv(told), nl=False)
+    elif as_json and len(told) == 1:
+        _print_json(told[0])
+    else:
+        for answer in told:
+            click.echo(dumps(answer)) if as_json else _print_answer(answer)
+    refused = sum("error" in answer for answer in told)
+    if refused:
+        sys.exit(4 if refused == len(told) else 5)
 
 
 @cli.command()
@@ -312,14 +327,20 @@ def export(results: Path, formats: tuple[str, ...], out: Path) -> None:
 
 
 @cli.command()
-@click.argument("name", type=click.Choice(["config", "lesions", "case"]))
+@click.argument("name", type=click.Choice(["config", "lesions", "case", "assess"]))
 @_example("schema config > config.schema.json")
 def schema(name: str) -> None:
     """Print the JSON Schema of a document."""
     from imaging_pipeline.config import Config, LesionFile
+    from imaging_pipeline.criteria.kinds import documents_schema
     from imaging_pipeline.io.record import case_schema
 
-    schemas = {"config": Config.model_json_schema, "lesions": LesionFile.model_json_schema, "case": case_schema}
+    schemas = {
+        "config": Config.model_json_schema,
+        "lesions": LesionFile.model_json_schema,
+        "case": case_schema,
+        "assess": documents_schema,
+    }
     _print_json(schemas[name]())
 
 
@@ -369,17 +390,27 @@ def _print_json(document: Any) -> None:
 
 
 def _print_answer(answer: dict[str, Any]) -> None:
-    """One assessment as a table where it has rows, else as JSON."""
-    visits = answer.get("visits")
-    if not visits:
+    """One patient's assessments as tables where they have visits, a refusal as one line, anything else as JSON."""
+    if "error" in answer:
+        click.echo(" ".join(filter(None, (answer.get("patient"), str(Problem(**answer["error"]))))), err=True)
+        return
+    courses = answer.get("criteria", [answer])
+    if "visits" not in courses[0]:
         _print_json(answer)
         return
     columns = ("id", "date", "target", "non_target", "new_lesion", "overall", "sum_mm", "change_from_nadir_pct")
-    _print_table(columns, [tuple(str(visit.get(column, "")) for column in columns) for visit in visits])
-    best = answer.get("best_overall_response") or {}
-    click.echo(
-        f"{answer['criterion']}: best overall response {best.get('unconfirmed')}, confirmed {best.get('confirmed')}"
-    )
+    for course in courses:
+        cells = [[visit[column] for column in columns] for visit in course["visits"]]
+        _print_table(columns, [tuple("" if cell is None else str(cell) for cell in row) for row in cells])
+        best, date = course["best_overall_response"], course["progression_date"]
+        click.echo(
+            " ".join(filter(None, (answer.get("patient"), course["criterion"])))
+            + f": best overall response {best['unconfirmed']}, confirmed {best['confirmed']},"
+            + (f" progression on {date}" if date else " no progression")
+        )
+        _print_problems(Problem(**issue) for issue in course["issues"])
+    for difference in answer.get("disagreements", ()):
+        click.echo(f"the criteria differ: {difference}")
 
 
 def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,10 @@ from imaging_pipeline.criteria.readings import (
     read_table,
     response_differences,
 )
+from imaging_pipeline.criteria.table import read_rows
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import ConfigurationError
+from imaging_pipeline.io.text import read_text
 from imaging_pipeline.numerics.agreement import (
     Bounded,
     intraclass_correlation,
@@ -94,7 +95,7 @@ def _read(path: Path) -> Reading:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    return read_rows(read_text(path))
 
 
 def _sizes(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:

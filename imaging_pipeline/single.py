@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from imaging_pipeline.config import MeasureConfig
-from imaging_pipeline.criteria.documents import answer, answer_lines, answer_table, loads
+from imaging_pipeline.criteria.documents import answer, answer_lines, loads
+from imaging_pipeline.criteria.exact import plain
+from imaging_pipeline.criteria.table import answer_table, read_rows, to_rows
 from imaging_pipeline.domain.case import Measurement, Segmented
 from imaging_pipeline.domain.lesions import Kind, Lesion
+from imaging_pipeline.io.text import read_text
 
 
 def measure_files(image: Path, mask_file: Path, label: str, kind: Kind, series_uid: str | None) -> dict[str, Any]:
@@ -67,10 +72,25 @@ def assess_file(path: Path, criteria: tuple[str, ...]) -> Iterator[dict[str, Any
     ConfigurationError
         When the document does not say what it must; in JSON lines the answer says so instead.
     """
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if path.suffix == ".jsonl":
         yield from answer_lines(text.splitlines(), criteria)
     elif path.suffix == ".csv":
-        yield from answer_table(list(csv.DictReader(text.splitlines())), criteria)
+        yield from answer_table(read_rows(text), criteria)
     else:
         yield answer(loads(text), criteria)
+
+
+def answers_as_csv(answers: Iterable[dict[str, Any]]) -> str:
+    """Answers of timelines as CSV, one row per patient, visit and criterion; text is disarmed for spreadsheets."""
+    from imaging_pipeline.io.tables import disarmed
+
+    rows = list(to_rows(answers))
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        cells = [row.get(column, "") for column in columns]
+        writer.writerow(plain(cell) if isinstance(cell, Decimal) else disarmed(cell or "") for cell in cells)
+    return stream.getvalue()

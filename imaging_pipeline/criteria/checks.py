@@ -37,10 +37,10 @@ def refuse_invalid(error: ValidationError, document: Any, model: type[BaseModel]
     kind, where = first["type"], _path(first["loc"], document)
     if kind in _UNKNOWN_KEY:
         near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(model), n=1)
-        remedy = f"did you mean '{near[0]}'?" if near else "remove it, or see `imaging-pipeline schema`"
+        remedy = f"did you mean '{near[0]}'?" if near else "remove it, or see `imaging-pipeline schema assess`"
         refuse(where, "an unknown key", "a key of the schema", remedy)
     found = "nothing" if kind == "missing" else "a value that does not fit"
-    refuse(where, found, first["msg"], _REMEDIES.get(kind, "correct it, or see `imaging-pipeline schema`"))
+    refuse(where, found, first["msg"], _REMEDIES.get(kind, "correct it, or see `imaging-pipeline schema assess`"))
 
 
 def _path(location: Sequence[int | str], document: Any) -> str:

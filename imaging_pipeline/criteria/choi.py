@@ -104,7 +104,7 @@ def _judge(rule: ChoiRule, timeline: Timeline, params: Params) -> Course:
 def target_response(rule: ChoiRule, tally: Tally, history: History, params: Params) -> Verdict:
     """CR and PD that need no density, then what size and density say together."""
     if tally.baseline is None:
-        return recist.NO_BASELINE
+        return recist.no_baseline(history)
     bounds = Bounds(SMALLER * tally.baseline, LARGER * tally.baseline)
     asked = Asked(tally, history, params, bounds)
     first = (("CR", recist.complete), ("PD", recist.reappeared), ("PD", _nodule), ("NE", recist.not_evaluable))

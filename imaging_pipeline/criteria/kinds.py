@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from imaging_pipeline.config import Model
 from imaging_pipeline.criteria import choi, irecist, mda, recist, thresholds
@@ -244,6 +246,13 @@ DOCUMENTS: Mapping[str, type[Document]] = {
     "candidates": CandidatesDocument,
     "scores": ScoresDocument,
 }
+
+
+def documents_schema() -> Json:
+    """The JSON Schema of every kind of document."""
+    every: Any = reduce(or_, DOCUMENTS.values())
+    schema = TypeAdapter(Annotated[every, Field(discriminator="kind")]).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def stating_new_lesions(timeline: Timeline) -> Timeline:

@@ -10,14 +10,14 @@ from typing import NamedTuple
 from imaging_pipeline.criteria import recist
 from imaging_pipeline.criteria.checks import refuse
 from imaging_pipeline.criteria.disagreement import deciding
-from imaging_pipeline.criteria.documents import answer_table, from_table
 from imaging_pipeline.criteria.evidence import believed
 from imaging_pipeline.criteria.exact import plain
+from imaging_pipeline.criteria.table import Row, answer_table, from_table
 from imaging_pipeline.criteria.timeline import SIZES
 from imaging_pipeline.domain.case import Drawn, Edited, Evidence, Measurement, Segmented
 from imaging_pipeline.errors import Problem
 
-Rows = Sequence[Mapping[str, str]]
+Rows = Sequence[Row]
 
 #: The columns by which the measurements.csv of a results folder is known, of those that are read.
 RESULT_COLUMNS = ("case", "visit_date", "lesion", "quantity", "value", "unit", "evidence", "modality", "series_uid")
@@ -129,7 +129,7 @@ def read_results(measurements: Rows, assessments: Rows) -> Reading:
     return Reading(sizes, responses, progression)
 
 
-def _measurement(row: Mapping[str, str]) -> Measurement:
+def _measurement(row: Row) -> Measurement:
     try:
         value = float(row["value"])
     except ValueError:
@@ -147,7 +147,7 @@ def _measurement(row: Mapping[str, str]) -> Measurement:
     )
 
 
-def _stated(row: Mapping[str, str]) -> Response:
+def _stated(row: Row) -> Response:
     said = {name: row[name] for name in ("overall", "target", "non_target", "new_lesion", "sum_mm")}
     return Response(**said, reasons=tuple(row["reasons"].split("; ")))
 

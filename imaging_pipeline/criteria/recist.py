@@ -92,13 +92,16 @@ def target_response(tally: Tally, history: History, params: Params) -> Verdict:
     *Source*: RECIST 1.1, 4.3.1; PD before PR, since growth is measured from the nadir.
     """
     if tally.baseline is None or tally.nadir is None:
-        return NO_BASELINE
+        return no_baseline(history)
     bounds = Bounds(PR_RATIO * tally.baseline, progression_mm(tally.nadir))
     verdict = first_that_holds(TARGET_TESTS, Asked(tally, history, params, bounds), "RECIST 1.1, 4.3.1")
     return verdict.adding(*_doubtful_nodes(tally)) if verdict.code == "PD" and history.complete else verdict
 
 
-NO_BASELINE = Verdict("NE", ("target NE: a target was not evaluated at baseline, no sum can be compared",))
+def no_baseline(history: History) -> Verdict:
+    """What was not evaluated at baseline leaves nothing to compare with."""
+    unknown = ", ".join(history.tallies[0].missing)
+    return Verdict("NE", (f"target NE: {unknown} not evaluated at baseline, no sum can be compared",))
 
 
 def progression_mm(nadir: Decimal) -> Decimal:

@@ -52,7 +52,7 @@ def judge_who(timeline: Timeline, params: Params = DEFAULTS) -> Course:
 def who_target(tally: Tally, history: History, params: Params) -> Verdict:
     """WHO 1979: its NC is written SD; PD is one lesion's growth, or the sum's, as the parameter says."""
     if tally.baseline is None or tally.nadir is None:
-        return recist.NO_BASELINE
+        return recist.no_baseline(history)
     bounds = Bounds(WHO_PR_RATIO * tally.baseline, WHO_PD_RATIO * tally.nadir, "mm2")
     growth = _one_lesion_grew if params.who_pd_basis == "any_lesion" else _sum_grew
     tests = (
@@ -128,7 +128,7 @@ def judge_volumetric(timeline: Timeline, params: Params = DEFAULTS) -> Course:
 def volumetric_target(tally: Tally, history: History, params: Params) -> Verdict:
     """RECIST's tests on volumes; from a nadir of 0, what is too small to measure is already PD."""
     if tally.baseline is None or tally.nadir is None:
-        return recist.NO_BASELINE
+        return recist.no_baseline(history)
     progression = params.pd_volume_ratio * tally.nadir or TOO_SMALL_MM3
     bounds = Bounds(params.pr_volume_ratio * tally.baseline, progression, "mm3")
     verdict = first_that_holds(recist.TARGET_TESTS, Asked(tally, history, params, bounds), "RECIST 1.1 by volume")

@@ -27,7 +27,16 @@ import imaging_pipeline.config
 import imaging_pipeline.domain.case  # noqa: F401
 
 PACKAGE = Path(__file__).parents[2] / "imaging_pipeline" / "criteria"
-TESTS = ("test_vectors", "test_documents", "test_assessment", "test_roles", "test_reconcile", "test_second_opinion")
+TESTS = (
+    "test_vectors",
+    "test_documents",
+    "test_table",
+    "test_assessment",
+    "test_roles",
+    "test_reconcile",
+    "test_readings",
+    "test_second_opinion",
+)
 LIMIT_SECONDS = 60
 UNCHANGED = -1
 CODES = {"CR", "PR", "SD", "PD", "NE", "NED", "NON-CR/NON-PD", "UPD"}

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import copy
-import csv
 import datetime
-import io
 import json
 from decimal import Decimal
 
 import pytest
 
-from imaging_pipeline.criteria.documents import (
-    COLUMNS,
-    answer,
-    answer_lines,
-    answer_table,
-    dumps,
-    from_table,
-    loads,
-    to_rows,
-)
+from imaging_pipeline.criteria.documents import answer, answer_lines, dumps, loads
 from imaging_pipeline.criteria.kinds import CRITERIA, DOCUMENTS
 from imaging_pipeline.errors import ConfigurationError
 
@@ -459,78 +448,3 @@ def test_lines_are_answered_in_order_and_a_bad_one_spoils_nothing():
     assert [next(iter(answered)) for answered in answers] == ["criterion", "error", "error", "error", "criterion"]
     assert set(answers[1]["error"]) == {"code", "subject", "found", "expected", "remedy"}
     assert answers[2]["error"]["subject"] == "visits.V1.measurements.T1.longest_diameter_mm"
-
-
-# Tables
-
-TABLE = """\
-patient,visit,date,lesion,role,organ,node,longest_diameter_mm,short_axis_mm,state,non_target,new_lesions
-P2,V1,2024-03-01,T1,target,liver,no,,,absent,,no
-P2,b,2024-01-01,T1,target,liver,no,30.5,,,,
-P1,b,2024-01-01,T1,target,liver,,30,,,,
-P1,b,2024-01-01,T2,target,axilla,yes,,20,,,
-P1,b,2024-01-01,N1,non_target,bone,,,,,present,
-P1,V1,2024-03-01,T1,target,,,20,,,,unequivocal
-P1,V1,2024-03-01,T2,target,,true,,12,,,
-P1,V1,2024-03-01,N1,,,,,,,absent,
-P1,V2,2024-05-01,,,,,,,,,no
-"""
-
-
-def table(text=TABLE):
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def test_a_table_is_answered_patient_by_patient():
-    answers = list(answer_table(table()))
-    assert [answered["patient"] for answered in answers] == ["P2", "P1"]
-    assert [visit["overall"] for visit in answers[0]["visits"]] == [None, "CR"]
-    assert [visit["overall"] for visit in answers[1]["visits"]] == [None, "PD", "NE"]
-    assert answers[1]["visits"][1]["target"] == "PR"
-    assert answers[0]["visits"][0]["sum_mm"] == Decimal("30.5")
-
-
-def test_a_table_of_the_contracts_columns_is_known():
-    assert from_table([dict.fromkeys(COLUMNS, "") | {"visit": "b", "date": "2024-01-01"}])[0]["lesions"] == []
-
-
-def test_a_node_may_be_said_in_many_words():
-    for word, node in (("true", True), ("YES", True), ("1", True), ("false", False), ("no", False), ("0", False)):
-        (document,) = from_table([{"visit": "b", "date": "2024-01-01", "lesion": "T1", "role": "target", "node": word}])
-        assert document["lesions"][0]["node"] is node
-
-
-def test_answers_leave_as_rows():
-    rows = list(to_rows(answer_table(table())))
-    assert len(rows) == 5
-    first = rows[1]
-    assert (first["patient"], first["criterion"], first["id"], first["overall"]) == ("P2", "recist-1.1", "V1", "CR")
-    assert (first["sum_mm"], first["best_unconfirmed"], first["best_confirmed"]) == ("0", "CR", "SD")
-    assert rows[3]["progression_date"] == "2024-03-01"
-    assert "sum 32 mm (T1 20 + T2 12)" in rows[3]["reasons"]
-
-
-def test_several_criteria_and_errors_leave_as_rows_too():
-    spoilt = TABLE.replace("30.5", "30.5 mm")
-    rows = list(to_rows(answer_table(table(spoilt), ("recist-1.1", "irecist"))))
-    assert "visits.b.measurements.T1.longest_diameter_mm" in rows[0]["reasons"]
-    assert rows[0]["patient"] == "P2"
-    assert [row["criterion"] for row in rows[1:]] == ["recist-1.1"] * 3 + ["irecist"] * 3
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "named"),
-    [
-        ("longest_diameter_mm", "longest_diameter_cm", "did you mean 'longest_diameter_mm'"),
-        ("date,", "when,", "column when"),
-        ("P1,V2,2024-05-01", "P1,V2,", "line 10, date"),
-        ("P1,V1,2024-03-01,T2", "P1,V1,2024-03-02,T2", "line 8, date"),
-        ("P1,V1,2024-03-01,T1,target", "P1,V1,2024-03-01,T1,non_target", "line 7, role"),
-        ("P1,V1,2024-03-01,T2", "P1,V1,2024-03-01,T1", "line 8: found T1 at V1 twice"),
-        ("axilla,yes", "axilla,maybe", "line 5, node"),
-    ],
-)
-def test_a_table_that_contradicts_itself_is_refused_by_line(old, new, named):
-    with pytest.raises(ConfigurationError) as refused:
-        from_table(table(TABLE.replace(old, new)))
-    assert named in str(refused.value)

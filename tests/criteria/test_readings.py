@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import pytest
 
 from imaging_pipeline.criteria.readings import (
@@ -14,6 +11,7 @@ from imaging_pipeline.criteria.readings import (
     read_table,
     response_differences,
 )
+from imaging_pipeline.criteria.table import read_rows
 from imaging_pipeline.errors import ConfigurationError
 
 READER = """\
@@ -28,16 +26,12 @@ P1,V2,2024-05-01,T2,target,axilla,yes,,9,,,,
 PLACES = [Place("P1", date) for date in ("2024-01-01", "2024-03-01", "2024-05-01")]
 
 
-def rows(text):
-    return list(csv.DictReader(io.StringIO(text)))
-
-
 def reading(*changes):
     text = READER
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return read_table(rows(text))
+    return read_table(read_rows(text))
 
 
 def test_a_table_is_read_with_its_sizes_and_judged():
@@ -97,7 +91,7 @@ def test_a_lesion_that_only_one_measures_is_named():
 
 def test_progression_on_a_day_that_one_does_not_judge_says_so():
     lines = [line for line in READER.splitlines() if not line.startswith("P1,V1")]
-    other = read_table(rows("\n".join(lines)))
+    other = read_table(read_rows("\n".join(lines)))
     (dated,) = progression_differences(other, reading())
     assert (dated.first, dated.second, dated.why) == ("", "2024-03-01", ("only B judges that day",))
 
@@ -122,7 +116,7 @@ P1,V1,2024-03-01,choi,PD,PD,,no,,,PD,target PD: larger
 
 
 def results(measurements=MEASUREMENTS, assessments=ASSESSMENTS):
-    return read_results(rows(measurements), rows(assessments))
+    return read_results(read_rows(measurements), read_rows(assessments))
 
 
 def test_of_the_pipelines_measurements_the_believed_ones_are_read():
