@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -324,6 +324,32 @@ def export(results: Path, formats: tuple[str, ...], out: Path) -> None:
 
     for path in export_cases(results, formats, out):
         click.echo(str(path))
+
+
+@cli.command()
+@click.argument("results", type=FOLDER)
+@click.option("--port", default=0, show_default="any free one", type=click.IntRange(0, 65535), help="Where to listen.")
+@click.option("--reader", default="reader", show_default=True, help="Who judges; sees the own acts only.")
+@click.option("--adjudicator", is_flag=True, help="Sees the acts of all readers, and decides.")
+@_example('review results --reader "Dr Ada"')
+def review(results: Path, port: int, reader: str, adjudicator: bool) -> None:
+    """Open the local review page: accept, correct and sign each lesion and visit; every act is kept in a journal.
+
+    It listens on this machine only, and only to who has the address it prints.
+    """
+    from datetime import UTC, datetime
+
+    from imaging_pipeline.batch import redo
+    from imaging_pipeline.review.desk import Desk
+    from imaging_pipeline.review.server import ReviewServer
+
+    def now() -> str:
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    with ReviewServer(Desk(results, reader, adjudicates=adjudicator, redo=redo, now=now), port) as server:
+        click.echo(f"review page: {server.url}\nstop it with Ctrl-C")
+        with suppress(KeyboardInterrupt):
+            server.serve_forever()
 
 
 @cli.command()
