@@ -66,5 +66,12 @@ for (const control of [field, best, troubled]) control.addEventListener("input",
 const more = Object.assign(document.createElement("button"), { type: "button", className: "more" });
 more.addEventListener("click", () => { limit = Infinity; show(); });
 table.parentNode.after(more);
+// Bars, threads and lanes lead to the patient's page; by keyboard the table's links do.
+for (const figure of document.querySelectorAll(".chart svg")) {
+  figure.addEventListener("click", (event) => {
+    const part = event.target.closest("[data-link]");
+    if (part) location.href = part.dataset.link;
+  });
+}
 window.addEventListener("beforeprint", () => more.click());
 show();
