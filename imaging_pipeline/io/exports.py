@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -13,11 +14,15 @@ from imaging_pipeline.config import Config
 from imaging_pipeline.domain.case import Case, Reported, Values
 from imaging_pipeline.domain.quantities import CATALOGUE, Quantity
 from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.cdisc import datasets
+from imaging_pipeline.io.datasets import dataset_json
+from imaging_pipeline.io.define_xml import define_xml
 from imaging_pipeline.io.objects import encoded
 from imaging_pipeline.io.record import safe_name
 from imaging_pipeline.io.seg import Segmentation, segmentations
 from imaging_pipeline.io.structured_report import structured_report
 from imaging_pipeline.io.tables import chosen
+from imaging_pipeline.io.xpt import xpt
 from imaging_pipeline.store import write_whole
 
 #: Beside the files of a format: what of the case is not in them, and why.
@@ -38,6 +43,23 @@ def export_dicom(case: Case, values: Values, folder: Path, config: Config | None
             written.append(place / safe_name(visit.date or f"visit-{visit.number}") / f"{name}.dcm")
             write_whole(written[-1], encoded(dataset))
     return (*written, write_left_out(problems, place))
+
+
+def export_sdtm(case: Case, values: Values, folder: Path, config: Config) -> tuple[Path, ...]:  # noqa: ARG001
+    """Write a case as SDTM datasets, as Dataset-JSON and as transport files, with their define.xml."""
+    place = folder / "sdtm"
+    trial = config.trial
+    day = max((visit.date for visit in case.visits if visit.date), default="1970-01-01")
+    made = datetime.fromisoformat(f"{day}T00:00:00")  # the last visit: a clock would give other bytes each time
+    tables = datasets(case, trial)
+    files: dict[str, bytes | str] = {"define.xml": define_xml(tables, trial.study_id, made.isoformat())}
+    for table in tables:
+        files[f"{table.name.lower()}.json"] = dataset_json(table, trial.study_id, made.isoformat())
+        files[f"{table.name.lower()}.xpt"] = xpt(table, made)
+    for name, content in files.items():
+        write_whole(place / name, content)
+    stated = (problem for problem in left_out(case, "SDTM", lambda quantity: bool(quantity.cdisc)))
+    return (*(place / name for name in files), write_left_out(stated, place))
 
 
 def export_all(case: Case, values: Values, folder: Path, config: Config) -> tuple[Path, ...]:
