@@ -77,6 +77,9 @@ class MeasureConfig(Model):
         default=2.0, gt=0, description="Lytic and sclerotic lie this many SD off the reference."
     )
     rim_width_mm: float = Field(default=3.0, gt=0, description="Thickness of the shell in which a rim is sought.")
+    cortical_hu: float = Field(
+        default=800.0, gt=0, description="CT number of cortical bone, of which a blurred wall's thickness is told."
+    )
 
 
 class AssessConfig(Model):

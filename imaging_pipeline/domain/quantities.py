@@ -30,6 +30,7 @@ class Needs(StrEnum):
     BONE = "bone"  # CT and a bone lesion
     MR = "mr"
     SCINTIGRAPHY = "scintigraphy"
+    RADIOGRAPH = "radiograph"  # and the outline of a vertebral body
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ _ENTRIES = (
     Quantity("max_density", HU, 1, Needs.CT, "Highest CT number inside the outline.", _ATTENUATION, _sct("56851009", "Maximum"), cdisc="DENSMAX"),
     Quantity("reference_density", HU, 1, Needs.REFERENCE, "Mean CT number of healthy trabecular bone of a neighbouring vertebra in the same scan.", _own("DENSREF", "Reference density"), cdisc="DENSREF"),
     Quantity("normalised_density", ONE, 3, Needs.REFERENCE, "Mean density over reference density: what treatment does to normal bone taken out.", _own("DENSNORM", "Normalised density"), cdisc="DENSNORM"),
+    Quantity("muscle_density", HU, 1, Needs.REFERENCE, "Median CT number of the muscle beside the spine in the same scan, which treatment of bone leaves alone.", _own("MUSCDENS", "Muscle density"), cdisc="MUSCDENS"),
     Quantity("lytic_fraction", PERCENT, 1, Needs.REFERENCE, "Share of the lesion less dense than the reference vertebra's range.", _own("FRACLYT", "Lytic fraction"), cdisc="FRACLYT"),
     Quantity("mixed_fraction", PERCENT, 1, Needs.REFERENCE, "Share of the lesion as dense as the reference vertebra's range.", _own("FRACMIX", "Mixed fraction"), cdisc="FRACMIX"),
     Quantity("sclerotic_fraction", PERCENT, 1, Needs.REFERENCE, "Share of the lesion denser than the reference vertebra's range.", _own("FRACSCL", "Sclerotic fraction"), cdisc="FRACSCL"),
@@ -104,12 +106,16 @@ _ENTRIES = (
     Quantity("rim_density", HU, 1, Needs.BONE, "Mean CT number of a shell at the lesion's border.", _own("RIMDENS", "Rim density"), cdisc="RIMDENS"),
     Quantity("rim_continuity", PERCENT, 1, Needs.BONE, "Share of the lesion's border that a sclerotic rim covers.", _own("RIMCONT", "Rim continuity"), cdisc="RIMCONT"),
     Quantity("cortical_continuity", PERCENT, 1, Needs.BONE, "Share of the vertebral wall beside the lesion with intact cortex.", _own("CORTCONT", "Cortical continuity"), cdisc="CORTCONT"),
+    Quantity("cortical_thickness", MM, 2, Needs.BONE, "Mean thickness of what cortex is left of the vertebral wall beside the lesion, as cortex of a stated density.", _own("CORTTHCK", "Cortical thickness"), cdisc="CORTTHCK"),
     Quantity("height_anterior", MM, 2, Needs.BONE, "Anterior height of the vertebral body.", _own("HGTANT", "Height anterior"), cdisc="HGTANT"),
     Quantity("height_middle", MM, 2, Needs.BONE, "Middle height of the vertebral body.", _own("HGTMID", "Height middle"), cdisc="HGTMID"),
     Quantity("height_posterior", MM, 2, Needs.BONE, "Posterior height of the vertebral body.", _own("HGTPOST", "Height posterior"), cdisc="HGTPOST"),
     Quantity("height_loss", PERCENT, 1, Needs.BONE, "Height lost against the neighbouring vertebrae, at the worst of the three places.", _own("HGTLOSS", "Height loss"), cdisc="HGTLOSS"),
+    Quantity("height_ratio_ends", ONE, 3, Needs.RADIOGRAPH, "Lower over higher of the anterior and posterior heights of the vertebral body outlined on a radiograph.", _own("HGTREND", "Height ratio ends"), cdisc="HGTREND"),
+    Quantity("height_ratio_middle", ONE, 3, Needs.RADIOGRAPH, "Middle height over the higher of the anterior and posterior heights of the vertebral body outlined on a radiograph.", _own("HGTRMID", "Height ratio middle"), cdisc="HGTRMID"),
     Quantity("signal_ratio_muscle", ONE, 3, Needs.MR, "Lesion signal over muscle signal, same slice and sequence.", _own("SIGMUSC", "Signal ratio muscle"), cdisc="SIGMUSC"),
     Quantity("signal_ratio_reference", ONE, 3, Needs.MR, "Lesion signal over a healthy vertebra's signal, same slice and sequence.", _own("SIGREF", "Signal ratio reference"), cdisc="SIGREF"),
+    Quantity("signal_ratio_disc", ONE, 3, Needs.MR, "Lesion signal over the signal of the discs next to its vertebra, same slice and sequence.", _own("SIGDISC", "Signal ratio disc"), cdisc="SIGDISC"),
     Quantity("uptake_ratio", ONE, 3, Needs.SCINTIGRAPHY, "Lesion counts over the counts of the opposite side or a neighbour; below 1 is cold.", _own("UPTAKE", "Uptake ratio"), cdisc="UPTAKE"),
     Quantity("soft_tissue_diameter", MM, 2, Needs.BONE, "Longest diameter of the soft-tissue part outside the bone.", _own("SOFTDIAM", "Soft tissue diameter"), cdisc="SOFTDIAM"),
 )  # fmt: skip

@@ -15,9 +15,10 @@ from imaging_pipeline.numerics.border import unmixed
 from imaging_pipeline.numerics.intensity import Reference
 from imaging_pipeline.numerics.pyramid import Level
 from imaging_pipeline.numerics.reference import Neighbours
+from imaging_pipeline.numerics.size import sizes_in_plane
 from imaging_pipeline.numerics.spine import body_frame, height_mm
 from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
-from imaging_pipeline.numerics.wall import cortical_continuity
+from imaging_pipeline.numerics.wall import Wall, cortex, fitted_wall
 
 #: A rim is looked for this far to either side of the border, in the plane.
 RIM_REACH_MM = 1.0
@@ -37,6 +38,15 @@ HEIGHT_SD_SLICES = 0.25
 FORMER_BONE_HU = 160.0
 
 WALL_SD_PERCENT = 6.0
+THICKNESS_SD_MM = 0.1
+THICKNESS_SD = 0.15
+
+#: A lesion has left its body where it lies this far outside the wall as fitted, and is no denser than this.
+SOFT_BEYOND_MM = 2.0
+DENSEST_SOFT_HU = 130.0
+SOFT_SD_MM = 1.5
+#: As wide may a part be that does not reach as far.
+HIDDEN_MM = 8.0
 
 
 def rim(
@@ -85,13 +95,14 @@ def _percent(value: float, sd: float) -> Estimate:
     return Estimate(value, max(0.0, value - NORMAL_95 * sd), min(100.0, value + NORMAL_95 * sd))
 
 
-def vertebra(beside: Neighbours, lesion: Mask) -> dict[str, Estimate]:
-    """Heights of a lesion's vertebral body, their loss against both neighbours, and the continuity of its wall.
+def vertebra(beside: Neighbours, lesion: Mask, config: MeasureConfig) -> dict[str, Estimate]:
+    """Heights of a lesion's vertebral body, their loss against both neighbours, its wall, and what lies outside it.
 
     Parameters
     ----------
     beside : the healthy bodies above and below.
     lesion : the lesion's mask, on the volume's lattice.
+    config : the CT number of cortical bone.
 
     Returns
     -------
@@ -113,8 +124,50 @@ def vertebra(beside: Neighbours, lesion: Mask) -> dict[str, Estimate]:
         return {}
     heights = np.array([[height_mm(whole, frame, place) for place in HEIGHT_PLACES.values()] for frame in shown])
     found = _height_estimates(heights, slice_mm) if np.isfinite(heights).all() else {}
-    continuity = cortical_continuity(image, shown, own)
-    return found if continuity is None else {**found, "cortical_continuity": _percent(continuity, WALL_SD_PERCENT)}
+    wall = fitted_wall(image, shown)
+    return found if wall is None else found | _wall_estimates(wall, own, config) | soft_tissue(image, wall, own)
+
+
+def _wall_estimates(wall: Wall, lesion: Mask, config: MeasureConfig) -> dict[str, Estimate]:
+    found = cortex(wall, lesion, config.cortical_hu)
+    if found is None:
+        return {}
+    continuity, thickness_mm = found
+    sd_mm = float(np.hypot(THICKNESS_SD_MM, THICKNESS_SD * thickness_mm))
+    return {
+        "cortical_continuity": _percent(continuity, WALL_SD_PERCENT),
+        "cortical_thickness": within(thickness_mm, sd_mm, lowest=0.0),
+    }
+
+
+def soft_tissue(image: Level, wall: Wall, lesion: Mask) -> dict[str, Estimate]:
+    """Longest diameter in one plane of the part of a lesion that is no bone and lies outside its vertebral body.
+
+    Parameters
+    ----------
+    image : a CT around the lesion.
+    wall : of the lesion's body.
+    lesion : its mask, on the image's grid.
+
+    Notes
+    -----
+    What is left of the arch cannot be told from what grew there: a part behind the body may lie in a pedicle, and the
+    number is flagged. Source: RECIST 1.1 2.1.2 (soft-tissue component of a lytic bone lesion).
+    """
+    index = np.argwhere(lesion.array & (image.array < DENSEST_SOFT_HU))
+    points_lps = image.grid.to_lps(index)
+    outside = index[wall.beyond(points_lps, SOFT_BEYOND_MM)]
+    marked = np.zeros(lesion.array.shape, dtype=bool)
+    marked[tuple(outside.T)] = True
+    # Noise and the border's blur leave crumbs.
+    marked = ndimage.binary_opening(marked, np.ones((1, 3, 3), dtype=bool))
+    if not marked.any():
+        return {"soft_tissue_diameter": Estimate(0.0, 0.0, HIDDEN_MM)}
+    longest = sizes_in_plane(marked, image.grid)["longest_diameter"]
+    behind = (image.grid.to_lps(np.argwhere(marked)) - wall.frame.middle) @ wall.frame.backwards
+    flags = ("behind_the_body",) if np.mean(behind > 0.8 * wall.frame.half_depth_mm) > 0.5 else ()
+    found = within(longest.value, SOFT_SD_MM, longest.points_lps, lowest=0.0)
+    return {"soft_tissue_diameter": found.flagged(*flags)}
 
 
 def _height_estimates(heights_mm: NDArray[np.float64], slice_mm: float) -> dict[str, Estimate]:

@@ -19,6 +19,8 @@ METAL_HU = 3000.0
 NOISE_CORRELATION_MM = 1.5
 #: Error of a mean against what blur is thought to have brought in. Source: benchmarks/figures_measure.py.
 BLUR_DOUBT = 1.3
+#: Scanners keep water within this many HU. Source: IEC 61223-3-5 allows 4 HU; taken as two standard deviations.
+CALIBRATION_HU = 2.0
 #: Trabecular texture is alike over about this distance, and spreads by this share of its mean at least.
 TEXTURE_MM = 6.0
 LEAST_TEXTURE = 0.1
@@ -84,6 +86,20 @@ def reference_density(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid
     texture = float(np.sqrt(max(values.var() - noise**2, (LEAST_TEXTURE * mean) ** 2)))
     count = independent_count(marked, grid.spacing_mm, TEXTURE_MM)
     return Reference(mean, texture, float(np.hypot(texture, noise) / np.sqrt(count)))
+
+
+def muscle_density(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise: float) -> Estimate:
+    """Median CT number of muscle in a mask of it: fat between its fibres lowers the mean.
+
+    Parameters
+    ----------
+    array : (S, R, C) CT numbers in HU.
+    marked : (S, R, C) boolean, at least one voxel marked.
+    grid : the place of both.
+    noise : standard deviation of the image's noise in HU.
+    """
+    count = independent_count(marked, grid.spacing_mm, NOISE_CORRELATION_MM)
+    return within(float(np.median(array[marked])), float(np.hypot(1.2533 * noise / np.sqrt(count), CALIBRATION_HU)))
 
 
 def normalised(mean_density: Estimate, reference: Reference) -> dict[str, Estimate]:

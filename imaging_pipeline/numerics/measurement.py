@@ -1,4 +1,4 @@
-"""The stage that turns one mask in one volume into every number that applies."""
+"""The stage that turns one mask in one volume into every number that applies, and says which it cannot give."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from imaging_pipeline.domain.case import Measurement, Segmented
 from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
-from imaging_pipeline.domain.quantities import CATALOGUE, HU
-from imaging_pipeline.errors import SpaceError, StageError
+from imaging_pipeline.domain.quantities import CATALOGUE, COUNTS, HU, Needs
+from imaging_pipeline.errors import Problem, SpaceError, StageError
 from imaging_pipeline.numerics.bone import rim, vertebra
 from imaging_pipeline.numerics.calcification import calcifications, tissue_shares
 from imaging_pipeline.numerics.comparability import compared
-from imaging_pipeline.numerics.intensity import densities, normalised, reference_density
-from imaging_pipeline.numerics.reference import healthy_neighbours
-from imaging_pipeline.numerics.size import cautions_of, sizes
+from imaging_pipeline.numerics.intensity import densities, muscle_density, normalised, reference_density
+from imaging_pipeline.numerics.radiograph import height_ratios
+from imaging_pipeline.numerics.reference import healthy_neighbours, muscle_beside
+from imaging_pipeline.numerics.signal import signal_ratios
+from imaging_pipeline.numerics.size import cautions_of, sizes, sizes_in_plane
 from imaging_pipeline.numerics.uncertainty import Estimate, noise_sd
+from imaging_pipeline.numerics.uptake import uptake_ratio
 
-__all__ = ["compared", "measure"]
+__all__ = ["Findings", "compared", "examine", "measure"]
+
+RADIOGRAPHS = frozenset({"CR", "DX", "RG"})
 
 #: How far around a lesion its surroundings are looked at.
 MARGIN_MM = 6.0
@@ -39,14 +44,30 @@ class Region:
     truncated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was measured of one lesion at one visit, and what could not be measured, and why."""
+
+    measurements: tuple[Measurement, ...]
+    problems: tuple[Problem, ...] = ()
+
+
 def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: MeasureConfig) -> tuple[Measurement, ...]:
     """Size, density and mineral content of each lesion were measured on its mask, each with a 95 % interval.
+
+    The measurements of `examine`.
+    """
+    return examine(volume, mask, lesion, visit, config).measurements
+
+
+def examine(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: MeasureConfig) -> Findings:
+    """Every quantity that applies to one mask in one volume, and a problem for each that should and cannot be given.
 
     Parameters
     ----------
     volume : the image the mask was drawn on.
     mask : the lesion, on the volume's grid or a part of it.
-    lesion, visit : what is measured and when.
+    lesion, visit : what is measured and when; the lesion's kind and site decide what applies.
     config : constants.
 
     Raises
@@ -54,25 +75,51 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
     StageError
         For an empty mask.
     SpaceError
-        When the mask's voxels are not the volume's, or the image has no millimetres.
+        When the mask's voxels are not the volume's, or nothing of it can be given without millimetres.
     """
     region = cut_out(volume, mask, lesion.lesion_id)
-    noise = noise_sd(region.array)
-    found = sizes(region.marked, region.grid, region.array, noise)
-    if volume.unit == HU:
-        found |= densities(region.array, region.marked, region.grid, noise)
-        found |= calcifications(region.array, region.marked, region.grid, noise, config)
-        if lesion.kind is Kind.BONE:
-            found |= _beside_healthy_bone(volume, mask, region, noise, found["mean_density"], config)
-    flags = cautions_of(region.marked, region.truncated)
-    return tuple(
+    found = _quantities(volume, mask, region, lesion, config)
+    if not found:
+        _require_millimetres(volume.grid, lesion.lesion_id)
+    flags = cautions_of(region.marked, region.truncated, volume.grid.space)
+    measurements = tuple(
         _measurement(CATALOGUE[name].name, estimate.flagged(*flags), volume, mask, lesion, visit)
         for name, estimate in found.items()
     )
+    return Findings(measurements, _lacking(volume, lesion, frozenset(found)))
+
+
+def _quantities(
+    volume: Volume, mask: Mask, region: Region, lesion: Lesion, config: MeasureConfig
+) -> dict[str, Estimate]:
+    own = (region.array, region.marked, region.grid)
+    found: dict[str, Estimate] = {}
+    if volume.grid.space is Space.PLANE:
+        found = sizes_in_plane(region.marked, region.grid)
+    elif volume.grid.space is Space.PATIENT:
+        noise = noise_sd(region.array)
+        found = sizes(region.marked, region.grid, region.array, noise)
+        if volume.unit == HU:
+            found |= densities(*own, noise) | calcifications(*own, noise, config)
+            if lesion.kind is Kind.BONE:
+                found |= _beside_healthy_bone(volume, mask, region, noise, found["mean_density"], lesion, config)
+        elif volume.series.modality == "MR" and lesion.kind is Kind.BONE:
+            found |= signal_ratios(volume, mask)
+    if volume.unit == COUNTS and volume.grid.space is Space.PLANE:
+        found |= uptake_ratio(volume, mask, lesion)
+    if volume.series.modality in RADIOGRAPHS and lesion.kind is Kind.BONE:
+        found |= height_ratios(region.marked, region.grid)
+    return found
 
 
 def _beside_healthy_bone(
-    volume: Volume, mask: Mask, region: Region, noise: float, mean_density: Estimate, config: MeasureConfig
+    volume: Volume,
+    mask: Mask,
+    region: Region,
+    noise: float,
+    mean_density: Estimate,
+    lesion: Lesion,
+    config: MeasureConfig,
 ) -> dict[str, Estimate]:
     neighbours = healthy_neighbours(volume, mask)
     if neighbours is None:
@@ -80,12 +127,75 @@ def _beside_healthy_bone(
     bone = cut_out(volume, neighbours.bone, "reference", margin_mm=0.0)
     reference = reference_density(bone.array, bone.marked, bone.grid, noise)
     own = (region.array, region.marked, region.grid)
-    return {
+    found = {
         **normalised(mean_density, reference),
         **tissue_shares(*own, noise, reference, config),
         **rim(*own, reference, config),
-        **vertebra(neighbours, mask),
     }
+    beside = muscle_beside(neighbours, mask)
+    if beside is not None:
+        muscle = cut_out(volume, beside, "muscle", margin_mm=0.0)
+        found["muscle_density"] = muscle_density(muscle.array, muscle.marked, muscle.grid, noise)
+    return found | vertebra(neighbours, mask, config) if is_vertebral(lesion) else found
+
+
+def is_vertebral(lesion: Lesion) -> bool:
+    """Whether a bone lesion lies in a vertebra, as far as its site says; one without a site may."""
+    return lesion.kind is Kind.BONE and (lesion.site is None or lesion.site.meaning.endswith("vertebra"))
+
+
+#: For a quantity that applies and is not there: code, what was found, expected, remedy.
+_LACKS = {
+    "longest_diameter": (
+        "W-MEASURE-PIXELS", "an image without a pixel size: ratios only", "an image in millimetres", "calibrate it",
+    ),
+    "reference_density": (
+        "W-MEASURE-REFERENCE", "no healthy vertebral body beside it: density is not normalised, lytic and sclerotic "
+        "shares are not told", "a healthy vertebra in the same scan", "use a scan that shows more of the spine",
+    ),
+    "muscle_density": (
+        "W-MEASURE-MUSCLE", "no muscle beside the spine", "1 ml of it", "use a scan with a wider field of view",
+    ),
+    "height_loss": (
+        "W-MEASURE-HEIGHTS", "endplates that do not show: no heights of its vertebra",
+        "both neighbours, slices of 3 mm or less", "use thinner slices of more of the spine",
+    ),
+    "cortical_continuity": (
+        "W-MEASURE-WALL", "a vertebral wall that does not show near it",
+        "a lesion at the wall, both neighbours, slices of 3 mm or less", "judge the cortex by eye",
+    ),
+    "signal_ratio_muscle": (
+        "W-MEASURE-SIGNAL", "no muscle in its slices",
+        "a plane along the spine that shows muscle, fat and skin, pixels of 2 mm or less",
+        "measure the sagittal series, or compare by eye",
+    ),
+    "signal_ratio_reference": (
+        "W-MEASURE-SIGNAL", "no healthy vertebral body in its slices", "a plane along the spine",
+        "measure the sagittal series, or compare by eye",
+    ),
+    "uptake_ratio": (
+        "W-MEASURE-UPTAKE", "no reference inside the image", "the opposite side or both neighbours in view",
+        "outline a smaller part, or compare by eye",
+    ),
+    "height_ratio_ends": (
+        "W-MEASURE-HEIGHTS", "an outline of several pieces or few pixels", "the outline of one vertebral body",
+        "outline the body on the lateral view",
+    ),
+}  # fmt: skip
+
+
+def _lacking(volume: Volume, lesion: Lesion, found: frozenset[str]) -> tuple[Problem, ...]:
+    applies = {Needs.MASK}
+    if volume.unit == HU and lesion.kind is Kind.BONE:
+        applies |= {Needs.REFERENCE, Needs.BONE} if is_vertebral(lesion) else {Needs.REFERENCE}
+    applies |= {Needs.MR} if volume.series.modality == "MR" else set()
+    applies |= {Needs.SCINTIGRAPHY} if volume.unit == COUNTS else set()
+    applies |= {Needs.RADIOGRAPH} if volume.series.modality in RADIOGRAPHS and lesion.kind is Kind.BONE else set()
+    return tuple(
+        Problem(code, lesion.lesion_id, *words)
+        for quantity, (code, *words) in _LACKS.items()
+        if CATALOGUE[quantity].needs in applies and quantity not in found
+    )
 
 
 def cut_out(volume: Volume, mask: Mask, subject: str, margin_mm: float = MARGIN_MM) -> Region:
@@ -96,7 +206,7 @@ def cut_out(volume: Volume, mask: Mask, subject: str, margin_mm: float = MARGIN_
     StageError
         For an empty mask.
     SpaceError
-        When the mask's voxels are not the volume's, or the image has no millimetres.
+        When the mask's voxels are not the volume's.
     """
     if not mask.array.any():
         raise StageError(
@@ -106,7 +216,19 @@ def cut_out(volume: Volume, mask: Mask, subject: str, margin_mm: float = MARGIN_
             expected="at least one",
             remedy="segment the lesion again, or give another mask",
         )
-    if volume.grid.space is Space.PIXELS:
+    tight = mask.crop(mask.box())
+    box = _box_in(volume.grid, tight.grid, subject)
+    # Frames of a plane lie side by side, not behind one another: they have no edge.
+    axes = (0, 1, 2) if volume.grid.space is Space.PATIENT else (1, 2)
+    sizes_of = volume.grid.shape
+    truncated = any(sizes_of[axis] > 1 and (box[axis].start == 0 or box[axis].stop == sizes_of[axis]) for axis in axes)
+    wide = _widened(box, volume.grid, margin_mm)
+    grid = volume.grid.crop(wide)
+    return Region(volume.array[wide], tight.on(grid).array, grid, truncated)
+
+
+def _require_millimetres(grid: Grid, subject: str) -> None:
+    if grid.space is Space.PIXELS:
         raise SpaceError(
             "E-SPACE",
             subject,
@@ -114,14 +236,6 @@ def cut_out(volume: Volume, mask: Mask, subject: str, margin_mm: float = MARGIN_
             expected="an image in millimetres",
             remedy="calibrate the image, or measure on CT or MR",
         )
-    tight = mask.crop(mask.box())
-    box = _box_in(volume.grid, tight.grid, subject)
-    truncated = any(
-        size > 1 and (part.start == 0 or part.stop == size) for part, size in zip(box, volume.grid.shape, strict=True)
-    )
-    wide = _widened(box, volume.grid, margin_mm)
-    grid = volume.grid.crop(wide)
-    return Region(volume.array[wide], tight.on(grid).array, grid, truncated)
 
 
 def _box_in(grid: Grid, part: Grid, subject: str) -> tuple[slice, slice, slice]:

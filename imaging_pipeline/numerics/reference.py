@@ -32,6 +32,13 @@ NEAREST_MM = 4.0
 FARTHEST_ASIDE_MM = 30.0
 #: Healthy trabecular bone is seldom outside this range.
 HEALTHY_HU = (60.0, 350.0)
+#: Muscle beside the spine: CT numbers, the ball that fits into it, and where it lies, away from a body's middle, behind
+#: and aside; in front are vessels and bowel, next to the middle discs and the canal.
+MUSCLE_HU = (0.0, 110.0)
+MUSCLE_BALL_MM = 5.0
+BEHIND_ARCH_MM = 38.0
+BESIDE_BODY_MM = 28.0
+SMALLEST_MUSCLE_ML = 1.0
 #: Of two neighbours that differ by more than this share, only the one more like common bone is taken.
 ALIKE = 0.3
 COMMON_HU = 160.0
@@ -84,9 +91,35 @@ def healthy_neighbours(volume: Volume, lesion: Mask) -> Neighbours | None:
     return Neighbours(part, level, chosen) if chosen else None
 
 
+def muscle_beside(neighbours: Neighbours, lesion: Mask) -> Mask | None:
+    """Muscle beside the spine, in the same part of the CT.
+
+    Parameters
+    ----------
+    neighbours : of the lesion.
+    lesion : its mask, on the volume's lattice.
+
+    Returns
+    -------
+    Mask or None
+        None where too little is shown.
+    """
+    level = neighbours.level
+    middle_lps = np.mean([body.middle_lps for body in neighbours.bodies], axis=0)
+    aside_mm, behind_mm = (level.grid.to_lps(np.indices(level.array.shape).reshape(3, -1).T) - middle_lps)[:, :2].T
+    room = (behind_mm > BEHIND_ARCH_MM) | ((behind_mm > 0.0) & (np.abs(aside_mm) > BESIDE_BODY_MM))
+    even = (level.array > MUSCLE_HU[0]) & (level.array < MUSCLE_HU[1])
+    found = _opened(even & ~_near(level, lesion.grid.to_lps(np.argwhere(lesion.array))), level, MUSCLE_BALL_MM)
+    found &= room.reshape(level.array.shape)
+    if np.count_nonzero(found) * level.grid.voxel_volume_mm3 < 1000.0 * SMALLEST_MUSCLE_ML:
+        return None
+    part = neighbours.part
+    return Mask(_finer(found, level, part), part.grid, "muscle", MaskRole.REFERENCE)
+
+
 def bodies(level: Level, lesion_lps: NDArray[np.float64]) -> tuple[Body, ...]:
     """Healthy vertebral bodies near a lesion's points (N, 3) but apart from it."""
-    solid = _solid(level.array > BONE_HU, level.grid.spacing_mm)
+    solid = _opened(level.array > BONE_HU, level, BALL_MM)
     near = _near(level, lesion_lps)
     labels, count = ndimage.label(solid)
     found = []
@@ -119,12 +152,13 @@ def _core(level: Level, own: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(inner & (ndimage.distance_transform_edt(pure, level.grid.spacing_mm) >= SHELL_MM))
 
 
-def _solid(bone: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
-    """Where a ball of `BALL_MM` fits into bone: its opening."""
-    middles = ndimage.distance_transform_edt(bone, spacing_mm) >= BALL_MM
+def _opened(where: NDArray[np.bool_], level: Level, ball_mm: float) -> NDArray[np.bool_]:
+    """Where a ball of that radius fits: the opening."""
+    spacing_mm = level.grid.spacing_mm
+    middles = ndimage.distance_transform_edt(where, spacing_mm) >= ball_mm
     if not middles.any():
         return middles
-    return np.asarray(ndimage.distance_transform_edt(~middles, spacing_mm) < BALL_MM)
+    return np.asarray(ndimage.distance_transform_edt(~middles, spacing_mm) < ball_mm)
 
 
 def _near(level: Level, lesion_lps: NDArray[np.float64]) -> NDArray[np.bool_]:

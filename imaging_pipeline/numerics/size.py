@@ -17,7 +17,7 @@ from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 from skimage.measure import marching_cubes, mesh_surface_area
 
-from imaging_pipeline.domain.geometry import Grid, as_point
+from imaging_pipeline.domain.geometry import Grid, Space, as_point
 from imaging_pipeline.numerics.border import shares
 from imaging_pipeline.numerics.contour import contours, smoothest
 from imaging_pipeline.numerics.uncertainty import Estimate, shell_sides, within
@@ -72,7 +72,18 @@ def sizes(
     """
     corrected = None if array is None else shares(array, marked, grid.spacing_mm, noise)
     volume = _counted_volume(marked, grid) if corrected is None else _corrected_volume(*corrected, grid)
-    return {**_diameters(axes(marked, grid), marked, grid), **_mesh_sizes(marked, grid), "volume": volume}
+    return {**sizes_in_plane(marked, grid), **_mesh_sizes(marked, grid), "volume": volume}
+
+
+def sizes_in_plane(marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
+    """Longest diameter, perpendicular and short axis: all that an image without a place in the patient has.
+
+    Parameters
+    ----------
+    marked : (S, R, C) boolean array, at least one voxel marked.
+    grid : its place.
+    """
+    return _diameters(axes(marked, grid), marked, grid)
 
 
 def axes(marked: NDArray[np.bool_], grid: Grid) -> Axes:
@@ -260,7 +271,10 @@ def _corrected_volume(share: NDArray[np.float32], share_sd: float, grid: Grid) -
     return within(volume, sd_mm3, lowest=0.0).flagged("partial_volume_corrected")
 
 
-def cautions_of(marked: NDArray[np.bool_], truncated: bool) -> tuple[str, ...]:
+def cautions_of(marked: NDArray[np.bool_], truncated: bool, space: Space = Space.PATIENT) -> tuple[str, ...]:
     """What a reader must know of every size: cut off by the image's edge, or in several pieces."""
-    count = ndimage.label(marked, np.ones((3, 3, 3)))[1]
+    if space is Space.PATIENT:
+        count = ndimage.label(marked, np.ones((3, 3, 3)))[1]
+    else:
+        count = max(ndimage.label(plane, np.ones((3, 3)))[1] for plane in marked)
     return (("truncated",) if truncated else ()) + ((f"pieces {count}",) if count > 1 else ())

@@ -127,7 +127,10 @@ class Mesh:
         return max(lines, key=lambda line: line.length_mm)
 
     def perpendicular(self, longest: Line) -> Line:
-        """The longest line at a right angle to another that stays inside the border, in the same axial plane."""
+        """The longest line between two points of the border at a right angle to another, in the same axial plane.
+
+        Like the diameter itself it may leave the border in between, as calipers do.
+        """
         start, end = np.array(longest.ends_lps)[:, :2]
         z = longest.ends_lps[0][2]
         along = (end - start) / longest.length_mm
@@ -136,20 +139,18 @@ class Mesh:
         positions, heights = segments @ along, segments @ across
         best = (0.0, 0.0, 0.0)
         for place in np.linspace(0.0, longest.length_mm, PERPENDICULARS + 2)[1:-1]:
-            low, high = _longest_inside(positions, heights, float(place))
+            low, high = _reach(positions, heights, float(place))
             if high - low > best[2] - best[1]:
                 best = (float(place), low, high)
         ends = [(*(start + best[0] * along + height * across), z) for height in best[1:]]
         return Line((as_point(ends[0]), as_point(ends[1])))
 
 
-def _longest_inside(positions: NDArray[np.float64], heights: NDArray[np.float64], place: float) -> tuple[float, float]:
-    """The longest stretch inside the border of the perpendicular at a place along the diameter."""
+def _reach(positions: NDArray[np.float64], heights: NDArray[np.float64], place: float) -> tuple[float, float]:
+    """From the lowest to the highest point of the border on the perpendicular at a place along the diameter."""
     crossed = (positions[:, 0] <= place) != (positions[:, 1] <= place)
     if np.count_nonzero(crossed) < 2:
         return 0.0, 0.0
     (first, second), (low, high) = positions[crossed].T, heights[crossed].T
-    hits = np.sort(low + (place - first) / (second - first) * (high - low))
-    pairs = hits[: len(hits) // 2 * 2].reshape(-1, 2)
-    start, end = pairs[np.argmax(pairs[:, 1] - pairs[:, 0])]
-    return float(start), float(end)
+    hits = low + (place - first) / (second - first) * (high - low)
+    return float(hits.min()), float(hits.max())

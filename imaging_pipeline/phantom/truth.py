@@ -8,21 +8,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
 
 from imaging_pipeline.domain.geometry import moved
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import CATALOGUE
-from imaging_pipeline.phantom.canvas import at_voltage
+from imaging_pipeline.phantom.canvas import Matrix4, at_voltage
 from imaging_pipeline.phantom.exact import Line, Mesh
 from imaging_pipeline.phantom.lesions import LesionState, columns
 from imaging_pipeline.phantom.patient import Patient
-from imaging_pipeline.phantom.skeleton import TRABECULAR_SD_HU, Vertebra
+from imaging_pipeline.phantom.skeleton import MUSCLE_HU, TRABECULAR_SD_HU, Vertebra
 from imaging_pipeline.phantom.surfaces import triangles
 
 #: Matter is sampled on a lattice this fine.
 LATTICE_MM = 0.4
 RIM_SHELL_MM = 3.0
 WALL_NEAR_MM = 3.0
+#: A lesion's soft-tissue part lies this far outside the bone, and is no denser than this.
+SOFT_BEYOND_MM = 2.0
+DENSEST_SOFT_HU = 130.0
+#: The wall is probed across down to this depth, at steps of this length.
+WALL_DEPTH_MM, WALL_STEP_MM = 4.0, 0.05
 BANDS_SD = 2.0
 HYDROXYAPATITE_MG_PER_ML_HU = 0.8
 AGATSTON_HU = 130.0
@@ -35,7 +42,7 @@ NEIGHBOURS = {"L4": ("L3", "L5"), "T4": ("T3", "T5")}
 DEFINITIONS = {
     "frame": "LPS mm of the scan; a visit's quantities refer to the axial planes and axes of that visit's scan.",
     "longest_diameter": "Longest line between two border points in one axial plane, over all planes at any height.",
-    "perpendicular_diameter": "Longest line inside the border at a right angle to it, in its plane.",
+    "perpendicular_diameter": "Longest line between two border points at a right angle to it, in its plane.",
     "short_axis": "The same as perpendicular_diameter.",
     "extent_left_right": "Size along x; the other extents along y and z.",
     "max_3d_diameter": "Largest distance between two border points.",
@@ -45,6 +52,7 @@ DEFINITIONS = {
     f"blur and partial volume; on a lattice of {LATTICE_MM} mm.",
     "reference_density": "Mean CT number of trabecular bone of healthy vertebrae at the scan's tube voltage.",
     "normalised_density": "mean_density over reference_density.",
+    "muscle_density": "CT number of muscle at the scan's tube voltage.",
     "lytic_fraction": f"Share of the volume below the reference by more than {BANDS_SD:g} of its standard deviations "
     f"({TRABECULAR_SD_HU:g} HU at 120 kVp); sclerotic_fraction: above it by more; mixed_fraction: the rest.",
     "calcified_volume": "Volume of mineral: islands, rim and rebuilt wall, as they are, not as blur shows them.",
@@ -55,6 +63,9 @@ DEFINITIONS = {
     "rim_continuity": "Share of the border's area that lies on the rim or on the rebuilt wall.",
     "cortical_continuity": f"Share of the vertebral wall within {WALL_NEAR_MM:g} mm of the lesion whose middle layer "
     "is cortex, spared or rebuilt.",
+    "cortical_thickness": "Mean thickness, across the wall, of that cortex where any is left: spared and rebuilt.",
+    "soft_tissue_diameter": f"Longest line in an axial plane of the lesion's part over {SOFT_BEYOND_MM:g} mm outside "
+    "the bone, mineral left out; 0 without such a part.",
     "height_anterior": "Outer height of the vertebral body in its middle sagittal plane at 15 % of its depth from the "
     "front; height_middle at 50 %, height_posterior at 85 %.",
     "height_loss": "Largest loss of the three heights against the mean of both neighbours.",
@@ -104,7 +115,7 @@ def lesion_truth(patient: Patient, visit: int, lesion_id: str, mineral: float) -
     }
     if state.plan.kind is Kind.BONE:
         quantities |= _rim(patient, visit, state, form.mesh, matter)
-        quantities |= _vertebra(patient, state)
+        quantities |= _vertebra(patient, visit, state, matter, mineral)
     return {
         "present": True,
         "series": state.plan.series_role,
@@ -145,6 +156,7 @@ class _Matter:
     depth_mm: NDArray[np.float64]
     mineral: NDArray[np.bool_]
     tissue_hu: float
+    points_lps: NDArray[np.float64]
 
     @classmethod
     def sampled(cls, patient: Patient, visit: int, state: LesionState, mesh: Mesh, mineral: float) -> _Matter:
@@ -152,7 +164,8 @@ class _Matter:
         axes = [np.arange(start, end, LATTICE_MM) + LATTICE_MM / 2 for start, end in zip(low, high, strict=True)]
         z, y, x = np.meshgrid(*axes[::-1], indexing="ij")
         back = np.linalg.inv(patient.to_scanner(visit, state.plan.bone))
-        points = columns(moved(back, np.stack((x, y, z), axis=-1)))
+        points_lps = np.stack((x, y, z), axis=-1)
+        points = columns(moved(back, points_lps))
         depth = -state.surface.distance(points)
         inside = depth > 0
         at_120 = np.where(inside, state.hu(points, depth, 1e-3), np.nan)
@@ -162,6 +175,7 @@ class _Matter:
             np.where(inside, depth, np.nan),
             inside & (state.mineral_distance(points, depth) < 0),
             state.tissue.hu,
+            points_lps,
         )
 
     @property
@@ -237,7 +251,7 @@ def _rim(patient: Patient, visit: int, state: LesionState, mesh: Mesh, matter: _
     }
 
 
-def _vertebra(patient: Patient, state: LesionState) -> dict[str, float]:
+def _vertebra(patient: Patient, visit: int, state: LesionState, matter: _Matter, mineral: float) -> dict[str, float]:
     name = state.plan.lesion_id
     if name not in NEIGHBOURS:
         return {}
@@ -248,21 +262,45 @@ def _vertebra(patient: Patient, state: LesionState) -> dict[str, float]:
         1.0 - heights[place] / float(np.mean([neighbour.height_at(share) for neighbour in neighbours]))
         for place, share in HEIGHT_PLACES.items()
     ]
-    continuity = cortical_continuity(vertebra, state)
-    wall = {} if continuity is None else {"cortical_continuity": continuity}
-    return {**heights, "height_loss": 100.0 * max(losses), **wall}
+    return {
+        **heights,
+        "height_loss": 100.0 * max(losses),
+        **cortex(vertebra, state),
+        "soft_tissue_diameter": _soft_tissue_diameter(vertebra, patient.to_scanner(visit, name), matter),
+        "muscle_density": float(at_voltage(MUSCLE_HU, mineral)),
+    }
 
 
-def cortical_continuity(vertebra: Vertebra, state: LesionState) -> float | None:
-    """Share in percent of the wall near the lesion that is cortex; None where the lesion is far from the wall."""
-    middle = vertebra.side_points(vertebra.cortex_mm / 2)
-    points = columns(moved(vertebra.frame, middle))
-    distance = state.surface.distance(points)
+def cortex(vertebra: Vertebra, state: LesionState) -> dict[str, float]:
+    """Continuity and thickness of the wall near the lesion; empty where the lesion is far from the wall."""
+    middle = columns(moved(vertebra.frame, vertebra.side_points(vertebra.cortex_mm / 2)))
+    distance = state.surface.distance(middle)
     near = distance < WALL_NEAR_MM
     if not near.any():
-        return None
-    intact = (distance > 0) | (state.wall_distance(points) < 0)
-    return 100.0 * float(np.mean(intact[near]))
+        return {}
+    intact = (distance > 0) | (state.wall_distance(middle) < 0)
+    found = {"cortical_continuity": 100.0 * float(np.mean(intact[near]))}
+    thickness_mm = np.zeros(int(near.sum()))
+    for depth in np.arange(0.5 * WALL_STEP_MM, WALL_DEPTH_MM, WALL_STEP_MM):
+        points = columns(moved(vertebra.frame, vertebra.side_points(float(depth))[near]))
+        spared = (state.surface.distance(points) > 0) & (depth < vertebra.cortex_mm)
+        thickness_mm += WALL_STEP_MM * (spared | (state.wall_distance(points) < 0))
+    left = thickness_mm[thickness_mm > 0]
+    return {**found, "cortical_thickness": float(left.mean()) if left.size else 0.0}
+
+
+def _soft_tissue_diameter(vertebra: Vertebra, to_scanner: Matrix4, matter: _Matter) -> float:
+    back = np.linalg.inv(to_scanner @ vertebra.frame)
+    longest = 0.0
+    for plane, hu in zip(matter.points_lps, matter.hu, strict=True):
+        points = columns(moved(back, plane))
+        bone = np.minimum(vertebra.body_distance(points), vertebra.arch_distance(points))
+        outside = plane[(bone > SOFT_BEYOND_MM) & (np.nan_to_num(hu, nan=np.inf) < DENSEST_SOFT_HU)]
+        if len(outside) > 3:
+            # Joggled, for a sliver's points may lie in one row.
+            hull = outside[ConvexHull(outside[:, :2], qhull_options="QJ").vertices]
+            longest = max(longest, float(pdist(hull).max()))
+    return longest
 
 
 def expected_response(targets_mm: list[float], new_lesion: bool) -> dict[str, Any]:
