@@ -21,12 +21,23 @@ from imaging_pipeline.io.objects import encoded
 from imaging_pipeline.io.record import safe_name
 from imaging_pipeline.io.seg import Segmentation, segmentations
 from imaging_pipeline.io.structured_report import structured_report
-from imaging_pipeline.io.tables import chosen
+from imaging_pipeline.io.tables import chosen, write_tables
+from imaging_pipeline.io.wide import pyrecist_csv, wide_csv
 from imaging_pipeline.io.xpt import xpt
 from imaging_pipeline.store import write_whole
 
 #: Beside the files of a format: what of the case is not in them, and why.
 LEFT_OUT = "left_out.json"
+
+
+def export_csv(case: Case, values: Values, folder: Path, config: Config | None = None) -> tuple[Path, ...]:  # noqa: ARG001
+    """Write the tables of one case: tidy, one row per lesion, and as pyrecist reads them."""
+    place = folder / "csv"
+    pyrecist, unsaid = pyrecist_csv(case)
+    shaped = {"lesions_wide.csv": wide_csv(case), "pyrecist.csv": pyrecist}
+    for name, content in shaped.items():
+        write_whole(place / name, content)
+    return (*write_tables((case,), place), *(place / name for name in shaped), write_left_out(unsaid, place))
 
 
 def export_dicom(case: Case, values: Values, folder: Path, config: Config | None = None) -> tuple[Path, ...]:  # noqa: ARG001

@@ -13,8 +13,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imaging_pipeline.config import Config
-from imaging_pipeline.domain.case import Case, Measurement, Values
+from imaging_pipeline.domain.case import Case, Measurement
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.store import write_whole
@@ -155,11 +154,6 @@ def write_tables(cases: Iterable[Case], folder: Path) -> tuple[Path, ...]:
     return tuple(written)
 
 
-def export_csv(case: Case, values: Values, folder: Path, config: Config) -> tuple[Path, ...]:  # noqa: ARG001
-    """Write the tables of one case."""
-    return write_tables((case,), folder)
-
-
 def chosen(measurements: Iterable[Measurement]) -> dict[tuple[str, int, str], Measurement]:
     """The one measurement of several that a summary shows, by lesion, visit and quantity.
 
@@ -202,9 +196,9 @@ def disarmed(text: str) -> str:
     return f"'{text}" if armed else text
 
 
-def csv_text(rows: Iterable[Sequence[str]]) -> str:
-    """Rows of text as CSV, formulas disarmed."""
-    return _lines([disarmed(cell) for cell in row] for row in rows)
+def csv_text(rows: Iterable[Sequence[str | Decimal]]) -> str:
+    """Rows of text and numbers as CSV, formulas disarmed."""
+    return _lines([format(cell, "f") if isinstance(cell, Decimal) else disarmed(cell) for cell in row] for row in rows)
 
 
 def _csv(rows: Sequence[Row], columns: Mapping[str, Any]) -> str:

@@ -4,12 +4,10 @@ import io
 import pandas as pd
 import pytest
 
-from imaging_pipeline.config import Config
 from imaging_pipeline.io.tables import (
     SUMMARY_COLUMNS,
     csv_text,
     disarmed,
-    export_csv,
     measurement_rows,
     summary_rows,
     write_tables,
@@ -143,7 +141,7 @@ def test_other_text_stays_as_it_is(text):
 
 def test_hostile_labels_stay_text_and_negative_numbers_stay_numbers(tmp_path):
     case, _ = mpnst_case(hostile=tuple(f"={text}" for text in HOSTILE))
-    export_csv(case, {}, tmp_path, Config())
+    write_tables((case,), tmp_path)
     rows = rows_of(tmp_path / "measurements.csv")
     assert {row["visit"] for row in rows} == {"baseline", "after 6 cycles", f"'={HOSTILE[1]}"}
     lowest = next(row for row in rows if row["quantity"] == "min_density")
