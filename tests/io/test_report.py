@@ -1,6 +1,6 @@
 import io
 import re
-import shutil
+import zlib
 from base64 import b64decode, b64encode
 from dataclasses import replace
 from decimal import Decimal
@@ -12,22 +12,23 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
-from imaging_pipeline.domain.case import Outcome, Review
+from imaging_pipeline.domain.case import Outcome, Review, Treatment
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.record import read_case, write_case
-from imaging_pipeline.io.report import write_cohort, write_report
-from imaging_pipeline.io.report.attention import attention, statements
+from imaging_pipeline.io.report import viewer, write_cohort, write_report
+from imaging_pipeline.io.report.attention import attention, concerns, statements
 from imaging_pipeline.io.report.cohort import cohort_page
 from imaging_pipeline.io.report.figures import Plane, Window, hung, key_image, window_for
+from imaging_pipeline.io.report.histograms import histograms
 from imaging_pipeline.io.report.lookup import Lookup
 from imaging_pipeline.io.report.patient import patient_page
 from imaging_pipeline.io.report.plots import Course, Sample, chart, nice_ticks, tick_label
-from imaging_pipeline.io.report.wording import change, response_words, shown, tone
+from imaging_pipeline.io.report.viewer import scenes
+from imaging_pipeline.io.report.wording import change, response_words, shown, subjects, tone
 from tests.io.cases import AXILLA, HOSTILE, L4, mpnst_case
 
 
@@ -229,33 +230,6 @@ def test_control_and_bidirectional_characters_are_shown_as_escapes(hostile_pages
         assert "\\u202e\\x1b[31m\\u2028" in markup
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="missing program: chromium")
-def test_a_browser_opens_the_pages_without_requests_errors_or_alarms(hostile_pages):
-    seen = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-quic"]
-        )
-        for path in hostile_pages:
-            tab = browser.new_page()
-            tab.on("console", lambda message: seen.append(message.text))
-            tab.on("pageerror", lambda error: seen.append(str(error)))
-            tab.on("dialog", lambda dialog: seen.append(dialog.message))
-            tab.on(
-                "request", lambda request: seen.append(request.url) if request.url[:5] not in ("file:", "data:") else 0
-            )
-            tab.goto(path.as_uri())
-            if tab.locator("button.value").count():
-                tab.locator("button.value").first.click()
-                assert tab.locator(".evidence:popover-open").is_visible()
-                tab.keyboard.press("Escape")
-                tab.get_by_label("Outline and axes").uncheck()
-                assert not tab.locator(".overlay polygon").first.is_visible()
-            assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        browser.close()
-    assert seen == []
-
-
 def luminance(colour):
     channels = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
     linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
@@ -387,6 +361,131 @@ def test_windows_are_the_usual_ones():
     assert window.width == pytest.approx(0.98 * volume.array.size, rel=0.01)
 
 
+# The viewer's scans
+
+
+def unpacked(visit):
+    """Values and outline of a scene's visit, undone as the page's script does."""
+    deltas = np.frombuffer(zlib.decompress(b64decode(visit["voxels"])), np.uint8).reshape(2, *visit["shape"])
+    codes, inside = np.cumsum(deltas, axis=-1, dtype=np.uint8)
+    values, bytes_ = zip(*visit["codes"], strict=True)
+    return np.interp(codes, bytes_, values), inside >= 128
+
+
+def test_the_viewers_scans_are_the_acquired_ones_within_its_grey_steps(patient):
+    case, values = patient
+    visit = scenes(Lookup(case), values)["L4"]["visits"][2]
+    array, inside = unpacked(visit)
+    sighting = next(each for each in case.sightings if (each.lesion_id, each.visit) == ("L4", 2))
+    view, mask = values[sighting.view], values[sighting.mask]
+    index = view.grid.to_index(np.array(visit["to_lps"])[:, 3])
+    place = tuple(np.rint(index).astype(int))
+    shown = tuple(np.rint(np.array(visit["to_index"])[:, 3]).astype(int))
+    window = tuple(slice(each - 3, each + 4) for each in place)
+    same = tuple(slice(each - 3, each + 4) for each in shown)
+    assert np.abs(array[same] - view.array[window]).max() <= 10  # half of the 20 HU a step is between 300 and 1500 HU
+    assert np.array_equal(inside[same], mask.on(view.grid).array[window])
+
+
+def test_a_point_of_the_box_is_the_same_point_of_the_patient_at_every_visit(patient):
+    case, values = patient
+    visits = scenes(Lookup(case), values)["AX"]["visits"]
+    centres = [np.array(each["to_lps"])[:, 3] for each in visits]
+    for number, centre in enumerate(centres):
+        assert centre - centres[0] == pytest.approx(number * np.array([4.3, -2.7, 11.0]), abs=1e-6)
+
+
+def test_the_scans_of_a_page_stay_within_its_size(patient, monkeypatch):
+    case, values = patient
+    monkeypatch.setattr(viewer, "VOXELS_PER_PAGE", 20_000)
+    found = scenes(Lookup(case), values)
+    voxels = sum(np.prod(visit["shape"]) for scene in found.values() for visit in scene["visits"])
+    assert voxels <= 20_000
+    for scene in found.values():
+        for visit in scene["visits"]:
+            array, inside = unpacked(visit)
+            assert inside.any()
+            assert array.min() < 0 < array.max()
+
+
+def test_without_a_registration_the_visits_lie_centre_on_centre(patient):
+    case, values = patient
+    alone = replace(case, sightings=tuple(replace(each, transform=None) for each in case.sightings))
+    visits = scenes(Lookup(alone), values)["L4"]["visits"]
+    offset = np.array(visits[1]["to_lps"])[:, 3] - np.array(visits[0]["to_lps"])[:, 3]
+    assert offset == pytest.approx([4.3, -2.7, 11.0], abs=1.0)
+
+
+def test_a_sagittal_scan_is_shown_along_its_own_slices(patient):
+    case, _ = patient
+    sighting = case.sightings[0]
+    grid = Grid((9, 61, 61), as_matrix([[4, 0, 0, -16], [0, 0, 1, -30], [0, -1, 0, 30], [0, 0, 0, 1]]))
+    series = replace(case.visits[0].series[0], grid=grid, modality="MR")
+    offset = grid.to_lps(np.indices(grid.shape).reshape(3, -1).T)
+    mask = Mask((np.linalg.norm(offset, axis=1) < 12).reshape(grid.shape), grid, "test")
+    view = Volume(offset[:, 0].reshape(grid.shape).astype(np.float32), grid, "1", series)
+    seen = replace(sighting, mask=mask.digest, view=view.digest)
+    one = replace(case, sightings=(seen,), lesions=case.lesions[:1])
+    (scene,) = scenes(Lookup(one), {mask.digest: mask, view.digest: view}).values()
+    assert (scene["normal"], scene["steps_mm"]) == (0, (4.0, 1.0, 1.0))
+    array, _ = unpacked(scene["visits"][0])
+    # Signal rises to the patient's left, along the first voxel axis.
+    assert np.diff(array.mean(axis=(1, 2))) == pytest.approx(4.0, abs=0.3)
+    assert [window[0] for window in scene["visits"][0]["windows"]] == ["1st to 99th percentile"]
+
+
+# Mineral and histograms
+
+
+def test_mineral_is_outlined_inside_the_lesion_only(patient):
+    sections = patient_page(*patient).lesions
+    keys = [each.picture.key for each in sections[0].visits]
+    assert keys[0].mineral == ()
+    # At the third visit all of the lesion is of 421 HU; so much of its surroundings of 180 is noise and left out.
+    shape = np.array(max(keys[2].mineral, key=len))
+    assert np.ptp(shape, axis=0) == pytest.approx([2 * 14.6, 2 * 9.8], abs=2 * 0.98)
+
+
+def test_histograms_of_a_lesion_have_one_axis_and_say_what_they_show():
+    soft, dense = np.full(1000, 50), np.r_[np.full(500, 50), np.full(500, 400)]
+    first, second = histograms([soft, dense])
+    assert first.ticks == second.ticks
+    assert first.mineral == second.mineral
+    assert "median 50 HU" in first.words
+    assert "50 % of voxels above 180 HU" in second.words
+    assert list(histograms([])) == []
+
+
+# Treatments
+
+
+def test_treatments_are_bands_behind_the_curves_from_their_first_to_their_last_day(patient):
+    treatments = (
+        Treatment("first", "2023-06-27", "2023-10-18"),
+        Treatment("going on", "2023-10-18"),
+        Treatment("long before", "2020-01-01", "2020-06-01"),
+    )
+    page = patient_page(replace(patient[0], treatments=treatments), patient[1])
+    chart_ = page.lesions[0].charts[0]
+    first, second = chart_.bands
+    dates = [tick.place for tick in chart_.across]
+    assert dates[0] < first.left < dates[1]
+    assert first.left + first.width == pytest.approx(dates[1], abs=0.2)
+    assert (second.left, second.left + second.width) == pytest.approx((dates[1], dates[2]), abs=0.2)
+    assert chart_.top == patient_page(*patient).lesions[0].charts[0].top + 2 * 14
+
+
+def test_the_swimmer_plot_has_a_lane_a_patient_the_longest_first(patient):
+    case = replace(patient[0], treatments=(Treatment("given", "2023-06-27", "2023-10-18"),))
+    short = replace(case, case="p-short", visits=case.visits[:2], assessments=case.assessments[:2])
+    swimmer = cohort_page((short, case), ()).swimmer
+    assert [lane.case for lane in swimmer.lanes] == [case.case, "p-short"]
+    assert [each.label for each in swimmer.lanes[0].responses] == ["", "SD", "NE"]
+    (given,) = swimmer.lanes[0].treatments
+    assert swimmer.lanes[0].responses[0].left < given.left < given.left + given.width
+    assert given.left + given.width == pytest.approx(swimmer.lanes[0].responses[1].left, abs=0.2)
+
+
 # Charts and words
 
 
@@ -452,6 +551,22 @@ def test_volumes_are_shown_in_millilitres():
 def test_a_response_has_its_colour_in_either_criterion(code, colour):
     assert tone(code) == colour
     assert bool(response_words(code)) == bool(code)
+
+
+def test_problems_of_one_code_stand_together_under_the_lesions_they_touch():
+    problems = [
+        Problem("W-A", f"{lesion} at 2024-01-0{day}", "a", "b", "c") for day in (1, 2) for lesion in ("L4", "AX")
+    ]
+    groups = concerns([problems[0], Problem("W-B", "L4", "a", "b", "c"), *problems[1:]])
+    assert [(group[0].code, len(group)) for group in groups] == [("W-A", 4), ("W-B", 1)]
+    assert subjects(groups[0]) == "L4, AX"
+    assert subjects(groups[0][:1]) == "L4 at 2024-01-01"
+
+
+def test_a_series_is_named_by_its_role_and_date(patient):
+    lookup = Lookup(patient[0])
+    assert lookup.named("1.2.826.0.1.3680043.8.498.110") == "lumbar ct of 2023-10-18"
+    assert lookup.named("L4") == "L4"
 
 
 def test_attention_puts_errors_first_and_adds_what_the_measurements_tell(patient):

@@ -26,7 +26,7 @@ RECIST_LINES = (-30.0, 20.0)
 
 #: Lanes of the swimmer plot; of more patients the longest followed are shown.
 SWIMMERS = 30
-SWIMMER_WIDTH, SWIMMER_LEFT, LANE = 1160.0, 120.0, 17.0
+SWIMMER_WIDTH, SWIMMER_LEFT, LANE = 1160.0, 120.0, 20.0
 
 #: The widest bar of a waterfall, and what the code of a response needs beside it.
 WIDEST_BAR = 60.0

@@ -25,7 +25,7 @@ from imaging_pipeline.io.report import wording
 from imaging_pipeline.io.report.attention import Statement, attention, concerns, statements
 from imaging_pipeline.io.report.figures import MINERAL_HU
 from imaging_pipeline.io.report.lookup import Lookup
-from imaging_pipeline.io.report.pictures import Picture, pictures, slice_words
+from imaging_pipeline.io.report.pictures import Picture, pictures, seen_of, slice_words, span_words
 from imaging_pipeline.io.report.plots import Chart, Course, Sample, chart
 from imaging_pipeline.io.report.viewer import scenes
 from imaging_pipeline.io.tables import number as as_printed
@@ -86,7 +86,7 @@ OUTCOMES = {
 }
 
 #: What of a number's evidence is said while a pointer rests on it; a click shows all.
-BRIEF = ("value", "95 % interval", "series", "slice", "line, LPS mm")
+BRIEF = ("value", "95 % interval", "series", "slice", "slices", "line, LPS mm")
 
 ROLES = {"auto": "role open", "target": "target", "non_target": "non-target", "new": "new lesion"}
 
@@ -309,12 +309,13 @@ def _section(lesion: Lesion, lookup: Lookup, values: Values) -> LesionSection:
     # The perpendicular diameter and the short axis are one line; a node goes by the latter name.
     twin = "perpendicular_diameter" if lesion.kind is Kind.NODE else "short_axis"
     shots = pictures(lesion, lookup, values)
+    spans = {each.sighting.mask: span_words(each) for each in seen_of(lesion, lookup, values)}
     charts = (_chart(plot, _courses(plot, lesion, lookup), lookup) for plot in PLOTS)
     return LesionSection(
         lesion,
         tuple(CATALOGUE[name] for name in COLUMNS if name in measured and name != twin),
         tuple(quantity for name, quantity in CATALOGUE.items() if name in measured),
-        tuple(_lesion_visit(lesion, visit, shots.get(visit.number), lookup) for visit in lookup.case.visits),
+        tuple(_lesion_visit(lesion, visit, shots.get(visit.number), spans, lookup) for visit in lookup.case.visits),
         tuple(each for each in charts if each is not None),
         tuple(each for each in statements(lookup) if each.stated.lesion_id == lesion.lesion_id),
     )
@@ -355,7 +356,9 @@ def _note(visit: Visit, measurement: Measurement) -> str:
     )
 
 
-def _lesion_visit(lesion: Lesion, visit: Visit, picture: Picture | None, lookup: Lookup) -> LesionVisit:
+def _lesion_visit(
+    lesion: Lesion, visit: Visit, picture: Picture | None, spans: dict[str, str], lookup: Lookup
+) -> LesionVisit:
     sighting = lookup.sighting(lesion.lesion_id, visit.number)
     sure = sighting.confidence if sighting else None
     return LesionVisit(
@@ -366,7 +369,7 @@ def _lesion_visit(lesion: Lesion, visit: Visit, picture: Picture | None, lookup:
         picture,
         tuple(_technique(lesion, visit, lookup)),
         {
-            name: _number(each, lookup)
+            name: _number(each, spans, lookup)
             for (lesion_id, number, name), each in lookup.numbers.items()
             if (lesion_id, number) == (lesion.lesion_id, visit.number)
         },
@@ -385,7 +388,7 @@ def _technique(lesion: Lesion, visit: Visit, lookup: Lookup) -> Iterator[Setting
             yield Setting(name, _plain(value), value != before)
 
 
-def _number(measurement: Measurement, lookup: Lookup) -> Number:
+def _number(measurement: Measurement, spans: dict[str, str], lookup: Lookup) -> Number:
     first = lookup.case.visits[0].number
     return Number(
         CATALOGUE[measurement.quantity].label,
@@ -394,11 +397,11 @@ def _number(measurement: Measurement, lookup: Lookup) -> Number:
         wording.change(measurement, lookup.number(measurement.lesion_id, first, measurement.quantity)),
         measurement.comparable,
         measurement.flags,
-        tuple(_evidence(measurement, lookup)),
+        tuple(_evidence(measurement, spans, lookup)),
     )
 
 
-def _evidence(measurement: Measurement, lookup: Lookup) -> Iterator[tuple[str, str]]:
+def _evidence(measurement: Measurement, spans: dict[str, str], lookup: Lookup) -> Iterator[tuple[str, str]]:
     """All that stands behind a number, term by term."""
     visit, evidence = lookup.visits[measurement.visit], measurement.evidence
     yield "lesion", f"{measurement.lesion_id}, {visit.label}, {visit.date}"
@@ -416,6 +419,8 @@ def _evidence(measurement: Measurement, lookup: Lookup) -> Iterator[tuple[str, s
     series = lookup.series.get(measurement.series_uid)
     if series and points_lps:
         yield "slice", slice_words(series, points_lps[0])
+    elif isinstance(evidence, (Segmented, Edited)) and evidence.mask in spans:
+        yield "slices", spans[evidence.mask]
     if measurement.flags:
         yield "flags", ", ".join(measurement.flags)
 

@@ -67,6 +67,16 @@ def slice_words(series: Series, point_lps: PointLps) -> str:
     return f"slice {index + 1} of {series.grid.shape[0]}"
 
 
+def span_words(seen: Seen) -> str:
+    """Which slices of its series an outline spans, counted from 1."""
+    grid = seen.view.series.grid
+    if grid is None:
+        return "slices not known"
+    marked = np.flatnonzero(seen.mask.array.any(axis=(1, 2)))
+    ends = (round(float(grid.to_index(seen.mask.grid.to_lps((end, 0, 0)))[0])) + 1 for end in (marked[0], marked[-1]))
+    return f"slices {'–'.join(map(str, sorted(ends)))} of {grid.shape[0]}"
+
+
 def seen_of(lesion: Lesion, lookup: Lookup, values: Values) -> list[Seen]:
     """The visits at which there is something of a lesion to show."""
     found = []
