@@ -122,14 +122,14 @@ def set_aside_torn(folder: Path) -> Path | None:
     Raises
     ------
     RefusedError
-        When anything before the torn line is not as it was written.
+        When anything else is not as it was written.
     """
     with _opened(folder, os.O_RDWR, fcntl.LOCK_EX) as journal:
         content = _content(journal)
         whole, torn = _parted(content)
+        _verified(whole, _head(folder))
         if not torn:
             return None
-        _verified(whole, _head(folder))
         place = folder / f"journal.torn-{sha256(torn).hexdigest()[:12]}"
         write_whole(place, torn)
         _sync(folder)

@@ -128,7 +128,7 @@ def _cell(
         "problems": [problem_document(each) for each in lookup.case.problems if each.subject == subject],
         "series": _series(lookup, sighting),
         "numbers": [
-            _number(each)
+            _number(each, lookup.number(lesion.lesion_id, lookup.case.visits[0].number, name))
             for name in ("longest_diameter", _across(lesion), *_SHOWN)
             if (each := lookup.number(lesion.lesion_id, visit, name))
         ],
@@ -142,12 +142,13 @@ def _series(lookup: Lookup, sighting: Sighting) -> int | None:
     return uids.index(sighting.series_uid) if sighting.series_uid in uids else None
 
 
-def _number(measurement: Measurement) -> Document:
+def _number(measurement: Measurement, baseline: Measurement | None) -> Document:
     name = measurement.quantity
     return {
         "label": CATALOGUE[name].label,
         "value": f"{wording.shown(measurement.value, name)}{wording.NARROW}{wording.shown_unit(name)}".strip(),
         "interval": wording.interval(measurement),
+        "change": wording.change(measurement, baseline),
         "evidence": measurement.evidence.kind,
     }
 

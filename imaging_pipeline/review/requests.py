@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
 from imaging_pipeline.domain.geometry import PointLps
-from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.errors import ConfigurationError
 
 #: An outline of a whole 512 x 512 x 1000 scan as packed NIfTI is far below this; so is a DICOM SEG of one lesion.
@@ -63,7 +62,7 @@ class ActRequest(_Strict):
     judged: _Digest = ""
     lesion: Annotated[int, Field(ge=0)] | None = None
     name: Annotated[str, Field(max_length=64)] = ""
-    kind: Literal["", Kind.BONE, Kind.NODE, Kind.SOFT_TISSUE] = ""
+    kind: Literal["", "bone", "node", "soft_tissue"] = ""
     quantity: _Axis | Literal[""] = ""
     points_lps: tuple[tuple[FiniteFloat, FiniteFloat, FiniteFloat], ...] = Field((), max_length=2)
     painted: Painted | None = None

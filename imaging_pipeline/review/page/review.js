@@ -266,7 +266,8 @@ function render() {
   signatures();
   fill($("numbers"), [], (cell ? cell.numbers : []).map((each) => row(
     each.label,
-    element("span", {}, each.value, element("span", { className: "interval" }, each.interval)),
+    element("span", {}, each.value, element("span", { className: "interval" }, each.interval),
+      element("span", { className: "interval" }, each.change && `${each.change} from baseline`)),
   )));
   if (!cell || !cell.numbers.length) $("numbers").replaceChildren(element("caption", {}, cell ? cell.outcome : "not looked for"));
   const options = shown.visits[visit].series.map((series, index) =>
@@ -593,13 +594,14 @@ class Picture {
 
   draw() {
     if (!this.view) return;
-    const side = Math.round(this.canvas.clientWidth * (window.devicePixelRatio || 1));
+    const ratio = window.devicePixelRatio || 1;
+    const side = Math.round(this.canvas.clientWidth * ratio);
     if (!side) return;
     this.canvas.width = this.canvas.height = side;
     const context = this.canvas.getContext("2d");
     context.fillRect(0, 0, side, side);
     this.drawScan(context);
-    const unit = side / 560;
+    const unit = ratio * Math.min(Math.max(this.canvas.clientWidth / 560, 0.8), 1.2);
     if ($("overlay").checked) {
       this.drawOutline(context, unit);
       this.drawLines(context, unit);
