@@ -304,12 +304,18 @@ def _with_bounds(number: dict[str, float] | None, decimals: int = 2) -> str:
 
 @cli.command()
 @click.argument("results", type=FOLDER)
-@_example("report results")
-def report(results: Path) -> None:
+@click.option("--pdf", is_flag=True, help="Print each patient's report as PDF too, with the Chromium on the path.")
+@_example("report results --pdf")
+def report(results: Path, pdf: bool) -> None:
     """Render the reports of a results folder again, from its stored cases."""
+    from imaging_pipeline.io.report.browser import find, write_pdf
     from imaging_pipeline.results import render
 
+    if pdf:
+        find()  # Refused before anything is written.
     render(results)
+    for page in sorted(results.glob("cases/*/report.html")) if pdf else ():
+        click.echo(f"pdf: {write_pdf(page)}")
     click.echo(f"report: {results / 'report.html'}")
 
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from playwright.sync_api import sync_playwright
 
+from imaging_pipeline.cli import cli
 from imaging_pipeline.domain.case import Treatment
 from imaging_pipeline.errors import ConfigurationError, Problem
+from imaging_pipeline.io.record import write_case
 from imaging_pipeline.io.report import browser as chromium
 from imaging_pipeline.io.report import write_cohort, write_report
 from tests.io.cases import CENTRES, HOSTILE, L4, mpnst_case
@@ -347,7 +350,17 @@ def test_the_report_prints_as_pdf(report, tmp_path):
     page.write_bytes(report.read_bytes())
     written = chromium.write_pdf(page)
     assert written == tmp_path / "report.pdf"
-    assert written.read_bytes().startswith(b"%PDF-")
+    first = written.read_bytes()
+    assert first.startswith(b"%PDF-")
+    assert chromium.write_pdf(page).read_bytes() == first
+
+
+def test_the_command_prints_the_report_beside_the_page(patient, tmp_path):
+    write_case(*patient, tmp_path / "cases" / patient[0].case)
+    (tmp_path / "issues.json").write_text("[]")
+    done = CliRunner().invoke(cli, ["report", str(tmp_path), "--pdf"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "cases" / patient[0].case / "report.pdf").stat().st_size > 50_000
 
 
 def test_without_chromium_the_pdf_is_refused_by_name(monkeypatch, report):

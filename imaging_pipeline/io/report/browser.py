@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from imaging_pipeline.errors import ConfigurationError
+from imaging_pipeline.store import write_whole
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
@@ -53,21 +56,26 @@ def write_pdf(page: Path) -> Path:
     ConfigurationError
         When there is no Chromium, or it does not print.
     """
+    with tempfile.TemporaryDirectory() as folder:
+        printed = Path(folder) / "page.pdf"
+        command = [find(), "--headless", *ARGUMENTS, f"--user-data-dir={folder}/profile", "--no-pdf-header-footer"]
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(  # noqa: S603 - no shell; the page is our own
+                [*command, f"--print-to-pdf={printed}", page.resolve().as_uri()],
+                capture_output=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+        if not printed.exists():
+            raise ConfigurationError(
+                "E-PDF-BROWSER",
+                page.name,
+                found="a browser that printed nothing",
+                expected="a PDF",
+                remedy="open report.html in any browser and print it",
+            )
+        # The day of printing would make equal results differ; of the same length, so that the PDF's offsets hold.
+        undated = re.sub(rb"\(D:\d{14}", b"(D:19700101000000", printed.read_bytes())
     path = page.with_suffix(".pdf")
-    with tempfile.TemporaryDirectory() as profile:
-        command = [find(), "--headless", *ARGUMENTS, f"--user-data-dir={profile}", "--no-pdf-header-footer"]
-        done = subprocess.run(  # noqa: S603 - no shell; the page is our own
-            [*command, f"--print-to-pdf={path.resolve()}", page.resolve().as_uri()],
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    if done.returncode or not path.exists():
-        raise ConfigurationError(
-            "E-PDF-BROWSER",
-            page.name,
-            found=f"a browser that ended with {done.returncode} and no PDF",
-            expected="a PDF",
-            remedy="open report.html in any browser and print it",
-        )
+    write_whole(path, undated)
     return path

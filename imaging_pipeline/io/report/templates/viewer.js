@@ -37,27 +37,23 @@ function moved(matrix, point) {
   return matrix.map((row) => row[0] * point[0] + row[1] * point[1] + row[2] * point[2] + row[3]);
 }
 
-// The eight voxels around an index, and how much each counts.
-const corners = new Int32Array(8), weights = new Float64Array(8);
-
-// Value and share of the outline at a voxel index, interpolated; false outside the scan.
-function sample(visit, [s, r, c], found) {
-  const [slices, rows, columns] = visit.shape;
+// Value and share of the outline at a voxel index, interpolated between eight voxels; false outside the scan.
+function sample(visit, index, found) {
+  const slices = visit.shape[0], rows = visit.shape[1], columns = visit.shape[2];
+  const s = index[0], r = index[1], c = index[2];
   if (s < -0.5 || r < -0.5 || c < -0.5 || s > slices - 0.5 || r > rows - 0.5 || c > columns - 0.5) return false;
-  const s0 = Math.max(Math.floor(s), 0), r0 = Math.max(Math.floor(r), 0), c0 = Math.max(Math.floor(c), 0);
-  const fs = Math.max(s - s0, 0), fr = Math.max(r - r0, 0), fc = Math.max(c - c0, 0);
-  for (let corner = 0; corner < 8; corner++) {
-    const ds = corner >> 2, dr = (corner >> 1) & 1, dc = corner & 1;
-    const slice = Math.min(s0 + ds, slices - 1), row = Math.min(r0 + dr, rows - 1), column = Math.min(c0 + dc, columns - 1);
-    corners[corner] = (slice * rows + row) * columns + column;
-    weights[corner] = (ds ? fs : 1 - fs) * (dr ? fr : 1 - fr) * (dc ? fc : 1 - fc);
-  }
-  found[0] = found[1] = 0;
-  for (let corner = 0; corner < 8; corner++) {
-    found[0] += weights[corner] * visit.values[corners[corner]];
-    found[1] += weights[corner] * visit.inside[corners[corner]];
-  }
+  const s0 = s > 0 ? s | 0 : 0, r0 = r > 0 ? r | 0 : 0, c0 = c > 0 ? c | 0 : 0;
+  const fs = s > s0 ? s - s0 : 0, fr = r > r0 ? r - r0 : 0, fc = c > c0 ? c - c0 : 0;
+  // Steps to the next voxel; none at the far edge.
+  const ds = s0 + 1 < slices ? rows * columns : 0, dr = r0 + 1 < rows ? columns : 0, dc = c0 + 1 < columns ? 1 : 0;
+  const near = (s0 * rows + r0) * columns + c0, far = near + ds;
+  found[0] = (1 - fs) * inSlice(visit.values, near, dr, dc, fr, fc) + fs * inSlice(visit.values, far, dr, dc, fr, fc);
+  found[1] = (1 - fs) * inSlice(visit.inside, near, dr, dc, fr, fc) + fs * inSlice(visit.inside, far, dr, dc, fr, fc);
   return true;
+}
+
+function inSlice(of, at, dr, dc, fr, fc) {
+  return (1 - fr) * ((1 - fc) * of[at] + fc * of[at + dc]) + fr * ((1 - fc) * of[at + dr] + fc * of[at + dr + dc]);
 }
 
 class Viewer {
