@@ -96,6 +96,8 @@ def _judge_visit(visit: Timepoint, lesions: Sequence[str], params: Params, first
     verdicts = {lesion_id: lesion_response(look) for lesion_id, look in looks.items()}
     overall = None if first else _joined([code for code, _ in verdicts.values()], visit.new_lesion == "unequivocal")
     reasons = [f"{lesion_id} {code}: {words}" for lesion_id, (code, words) in verdicts.items()]
+    if not lesions:
+        reasons.append("overall NE: no finding of a bone lesion at any visit")
     if visit.new_lesion == "unequivocal":
         reasons.append("overall PD: an unequivocal new lesion")
     else:

@@ -223,6 +223,8 @@ def overall_response(parts: Components, _tally: Tally | None = None) -> Verdict:
         otherwise = _joined(parts.target, "NON-CR/NON-PD" if parts.non_target == "PD" else parts.non_target)
         return Verdict("PD", (f"overall PD by {' and '.join(causes)}; without, {otherwise}",), table)
     overall = _joined(parts.target, parts.non_target)
+    if overall == "NED":
+        return Verdict(overall, ("overall NED: no disease is known from baseline",), table)
     if parts.target == "CR" != overall:
         return Verdict(overall, (f"overall {overall}: non-target disease is not known to be gone",), table)
     return Verdict(overall, (), table)
