@@ -27,6 +27,8 @@ ARGUMENTS = (
 
 TIMEOUT_SECONDS = 120
 
+_NODE = re.compile(rb"\(node\d{8}\)")
+
 
 def find() -> str:
     """The path of Chromium.
@@ -74,8 +76,16 @@ def write_pdf(page: Path) -> Path:
                 expected="a PDF",
                 remedy="open report.html in any browser and print it",
             )
-        # The day of printing would make equal results differ; of the same length, so that the PDF's offsets hold.
-        undated = re.sub(rb"\(D:\d{14}", b"(D:19700101000000", printed.read_bytes())
-    path = page.with_suffix(".pdf")
-    write_whole(path, undated)
+        path = page.with_suffix(".pdf")
+        write_whole(path, _settled(printed.read_bytes()))
     return path
+
+
+def _settled(pdf: bytes) -> bytes:
+    """A PDF without what differs from one printing to the next: the time, and from where its nodes are counted.
+
+    What is put in has the length of what it replaces, so that the file's own offsets hold.
+    """
+    pdf = re.sub(rb"\(D:\d{14}", b"(D:19700101000000", pdf)
+    ranks = {name: rank for rank, name in enumerate(sorted(set(_NODE.findall(pdf))))}
+    return _NODE.sub(lambda found: b"(node%08d)" % ranks[found[0]], pdf)
