@@ -25,6 +25,8 @@ LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")
 BILATERAL = Code("51440002", "SCT", "Right and left")
 
+LYMPH_NODE = Code("59441001", "SCT", "Lymph node")
+
 #: Finding sites by the words a lesion file uses. Source: DICOM PS3.16 CID 4031, SNOMED CT.
 SITES = {
     "L4": Code("11994002", "SCT", "Fourth lumbar vertebra"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from imaging_pipeline.domain.codes import Code
+from imaging_pipeline.domain.codes import LYMPH_NODE, Code
 from imaging_pipeline.domain.digests import digest
 
 
@@ -45,6 +45,11 @@ class Lesion:
     laterality: str = ""
     organ: str = ""
     bone_type: str = ""
+
+    @property
+    def place(self) -> Code | None:
+        """Its finding site as every output names it; of a node without one, that it is a lymph node."""
+        return self.site or (LYMPH_NODE if self.kind is Kind.NODE else None)
 
 
 def tracking_uid(case: str, lesion_id: str) -> str:

@@ -62,6 +62,7 @@ LOCATIONS = {
     "22356005": "ILIUM",
     "39607008": "LUNG",
     "10200004": "LIVER",
+    "59441001": "LYMPH NODE",
 }
 CATEGORIES = {"recist-1.1": "RECIST 1.1", "irecist": "iRECIST", "who": "WHO"}
 
@@ -372,7 +373,7 @@ def _identification(
         "TUTEST": kind[1],
         "TUORRES": group,
         "TUSTRESC": group,
-        "TULOC": location(lesion.site) or None,
+        "TULOC": location(lesion.place) or None,
         "TULAT": lesion.laterality.upper() or None,
         "TUMETHOD": METHODS.get(series.modality) if series else None,
         **view.evaluated("TU", evaluator),

@@ -161,8 +161,8 @@ def _segment(seen: Outlined, number: int) -> Dataset:
         RecommendedDisplayCIELabValue=list(colour),
     )
     segment.update(_algorithm(seen))
-    if lesion.site is not None:
-        (region,) = segment.AnatomicRegionSequence = coded(lesion.site)
+    if lesion.place is not None:
+        (region,) = segment.AnatomicRegionSequence = coded(lesion.place)
         if lesion.laterality:
             region.AnatomicRegionModifierSequence = coded(LATERALITIES[lesion.laterality])
     return segment

@@ -322,9 +322,9 @@ def _time_point(case: Case, visit: Visit) -> list[Dataset]:
 
 
 def _site(lesion: Lesion) -> list[Dataset]:
-    if lesion.site is None:
+    if lesion.place is None:
         return []
-    site = _code("HAS CONCEPT MOD", Code("363698007", "SCT", "Finding Site"), lesion.site)
+    site = _code("HAS CONCEPT MOD", Code("363698007", "SCT", "Finding Site"), lesion.place)
     if lesion.laterality:
         side = LATERALITIES[lesion.laterality]
         site.ContentSequence = [_code("HAS CONCEPT MOD", Code("272741003", "SCT", "Laterality"), side)]
@@ -353,10 +353,11 @@ def _sum(assessment: Assessment) -> Dataset:
 
 
 def _responses(assessment: Assessment) -> Iterable[Dataset]:
-    answers = (
+    answers: tuple[tuple[Code, str, Mapping[str, Code]], ...] = (
         (_dcm("112048", "Current Response"), assessment.overall, _RESPONSES),
         (_own("TRGRESP", "Target Response"), assessment.target, _TARGETS),
         (_own("NTRGRESP", "Non-target Response"), assessment.non_target, _NON_TARGETS),
+        (_own("NEWLPROG", "New Lesion Progression"), _new_lesion(assessment), {}),
         (_dcm("112049", "Best Overall Response"), assessment.best_overall_response, _RESPONSES),
     )
     for concept, answer, codes in answers:
@@ -365,6 +366,10 @@ def _responses(assessment: Assessment) -> Iterable[Dataset]:
             response = _code("CONTAINS", concept, code)
             response.ContentSequence = [_method(assessment)]
             yield response
+
+
+def _new_lesion(assessment: Assessment) -> str:
+    return "" if assessment.new_lesion == "no" else assessment.new_lesion
 
 
 def _method(assessment: Assessment) -> Dataset:

@@ -81,7 +81,7 @@ def measurement_rows(case: Case) -> tuple[Row, ...]:
             "visit_date": visit.date,
             "lesion": lesion.lesion_id,
             "role": lesion.role.value,
-            "site": lesion.site.meaning if lesion.site else "",
+            "site": lesion.place.meaning if lesion.place else "",
             "laterality": lesion.laterality,
             "modality": measurement.modality,
             "quantity": measurement.quantity,

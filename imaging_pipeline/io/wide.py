@@ -38,7 +38,7 @@ def wide_csv(case: Case) -> str:
 
 
 def _about(case: Case, lesion: Lesion) -> tuple[str, ...]:
-    site = lesion.site.meaning if lesion.site else ""
+    site = lesion.place.meaning if lesion.place else ""
     names = (case.case, lesion.lesion_id, lesion.label, lesion.kind.value, lesion.role.value)
     return (*names, site, lesion.laterality, lesion.organ)
 

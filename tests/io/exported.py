@@ -19,6 +19,7 @@ from imaging_pipeline.io.loaders import open_series
 from imaging_pipeline.io.masks import read_mask
 from imaging_pipeline.numerics.measurement import measure
 from imaging_pipeline.pipeline import follow
+from tests.io.cases import mpnst_case
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "sample_data" / "mini"
@@ -32,16 +33,26 @@ REAL = {
 
 
 @cache
-def mini():
-    """The mini case and its values."""
+def mini_intake():
+    """What the pipeline is given of the mini case: configuration, patient, lesion file, intake."""
     config_file = ROOT / "configs" / "mpnst.yaml"
     config = validated(Config, parse_yaml(config_file.read_text(), config_file.name), config_file.name)
     (patient,) = folders.index(MINI, config).patients
     said, base = lesion_files.find(MINI, None)
-    intake = take_in(patient, said.patients[0], base, config)
-    return follow(
-        patient.case, intake.visits, intake.lesions, intake.marks, said.patients[0].lesions, intake.load, config
-    )
+    return config, patient, said.patients[0], take_in(patient, said.patients[0], base, config)
+
+
+@cache
+def mini():
+    """The mini case and its values."""
+    config, patient, said, intake = mini_intake()
+    return follow(patient.case, intake.visits, intake.lesions, intake.marks, said.lesions, intake.load, config)
+
+
+@cache
+def by_hand(hostile=()):
+    """The patient made by hand: one lesion lost on the way, strings hostile if asked for."""
+    return mpnst_case(hostile=hostile)
 
 
 @cache

@@ -23,8 +23,8 @@ from imaging_pipeline.io.datasets import Column, dataset_of
 from imaging_pipeline.io.exports import export_sdtm
 from imaging_pipeline.io.tables import chosen, number
 from imaging_pipeline.io.xpt import ascii_text, ibm_float, xpt
-from tests.io.cases import HOSTILE, mpnst_case
-from tests.io.exported import mini
+from tests.io.cases import HOSTILE
+from tests.io.exported import by_hand, mini
 
 TRIAL = ExportConfig(study_id="MPNST01")
 
@@ -138,7 +138,7 @@ def test_names_labels_and_texts_keep_to_the_limits(written):
 
 
 def test_hostile_texts_leave_as_plain_ascii(tmp_path):
-    export_sdtm(*mpnst_case(hostile=HOSTILE), tmp_path, Config(trial=TRIAL))
+    export_sdtm(*by_hand(hostile=HOSTILE), tmp_path, Config(trial=TRIAL))
     frame, _ = pyreadstat.read_xport(str(tmp_path / "sdtm" / "tu.xpt"))
     assert len(frame) == 3
     assert all(value.isascii() for value in frame["TUSPID"])
@@ -249,7 +249,7 @@ def test_records_are_related():
 
 
 def test_a_lesion_that_was_not_measured_is_absent_or_not_done():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     rows = [row for row in tables(case)["TR"] if row["TRSPID"] == "R1"]
     assert [(row["TRTESTCD"], row["TRSTRESC"], row["TRSTAT"], row["TRREASND"]) for row in rows] == [
         ("TUMSTATE", None, "NOT DONE", "NOT IMAGED"),
@@ -259,7 +259,7 @@ def test_a_lesion_that_was_not_measured_is_absent_or_not_done():
 
 
 def test_a_lesion_too_small_to_measure_counts_five_millimetres():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     small = [
         replace(each, value=5.0, flags=("too_small",))
         if (each.lesion_id, each.visit, each.quantity) == ("AX", 2, "longest_diameter")
@@ -277,7 +277,7 @@ def with_lesion(case, lesion, visit):
 
 
 def test_the_parts_of_a_split_lesion_bear_their_parents_name():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     for part in ("AX.1", "AX.2"):
         case = with_lesion(case, Lesion(part, f"2.25.9{part[-1]}", "a part", Kind.SOFT_TISSUE, Role.TARGET), 2)
     rows = {row["TUSPID"]: row for row in tables(case)["TU"]}
@@ -288,7 +288,7 @@ def test_the_parts_of_a_split_lesion_bear_their_parents_name():
 
 
 def test_a_reader_who_finds_two_lesions_merged_is_recorded():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     act = Review("B. Reader", "2024-02-21T10:00:00", "accept", 2, "", "", lesion_id="AX", finding="merged")
     rows = [row for row in tables(replace(case, reviews=(act,)))["TU"] if row["TUSPID"] == "AX"]
     assert [(row["TUTESTCD"], row["VISITNUM"], row["TULNKID"]) for row in rows] == [
@@ -298,7 +298,7 @@ def test_a_reader_who_finds_two_lesions_merged_is_recorded():
 
 
 def test_a_new_lesion_is_named_new_and_how_sure_it_is():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     case = with_lesion(case, Lesion("N", "2.25.99", "a new one", Kind.SOFT_TISSUE, Role.NEW), 2)
     found = tables(case)
     (identified,) = [row for row in found["TU"] if row["TUSPID"] == "N"]
@@ -309,7 +309,7 @@ def test_a_new_lesion_is_named_new_and_how_sure_it_is():
 
 
 def test_study_days_count_from_the_trials_reference_date_and_know_no_day_0():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     trial = TRIAL.model_copy(update={"reference_start_dates": {case.case: date(2023, 5, 29)}})
     rows = tables(case, trial)["TR"]
     assert sorted({(row["VISITNUM"], row["TRDY"], row["TRLOBXFL"]) for row in rows}) == [
@@ -323,7 +323,7 @@ def test_study_days_count_from_the_trials_reference_date_and_know_no_day_0():
 
 
 def test_two_readers_bear_the_names_the_trial_gives_them():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     acts = [Review(f"reader {name}", "2023-05-30", "adjust", 0, "", "", lesion_id="AX") for name in "AB"]
     edits = [
         Measurement("AX", 0, "longest_diameter", value, "mm", Edited("", digest(act)), modality="CT")
@@ -359,7 +359,7 @@ def test_stated_values_are_left_out_by_name(written):
 
 def test_equal_cases_give_equal_bytes(tmp_path):
     for name in ("first", "again"):
-        export_sdtm(*mpnst_case(), tmp_path / name, Config(trial=TRIAL))
+        export_sdtm(*by_hand(), tmp_path / name, Config(trial=TRIAL))
     for path in (tmp_path / "first" / "sdtm").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / "sdtm" / path.name).read_bytes()
 

@@ -4,18 +4,25 @@ import csv
 import json
 from dataclasses import replace
 
+import pandas as pd
+import pyreadstat
 import pytest
 
 from imaging_pipeline import plugins
-from imaging_pipeline.config import Config
+from imaging_pipeline.config import AssessConfig, Config
 from imaging_pipeline.domain.case import Outcome
-from imaging_pipeline.domain.lesions import Role
+from imaging_pipeline.domain.lesions import Kind, Role
 from imaging_pipeline.domain.quantities import CATALOGUE
+from imaging_pipeline.errors import ConfigurationError
 from imaging_pipeline.io.exports import export_all, export_csv, export_dicom, export_sdtm
+from imaging_pipeline.io.masks import read_mask
+from imaging_pipeline.io.readback import readings
+from imaging_pipeline.io.record import write_case
 from imaging_pipeline.io.tables import chosen, number
 from imaging_pipeline.io.wide import patient_number, pyrecist_csv, wide_csv
-from tests.io.cases import HOSTILE, mpnst_case
-from tests.io.exported import mini
+from imaging_pipeline.numerics.measurement import measure
+from tests.io.cases import HOSTILE
+from tests.io.exported import by_hand, mini, mini_intake
 
 
 def rows_of(path):
@@ -39,7 +46,7 @@ def test_the_formats_are_plug_ins():
 
 
 def test_every_path_returned_is_there_and_every_file_is_returned(tmp_path):
-    case, values = mpnst_case()
+    case, values = by_hand()
     for write in (export_csv, export_dicom, export_sdtm, export_all):
         folder = tmp_path / write.__name__
         paths = write(case, values, folder, Config())
@@ -49,7 +56,7 @@ def test_every_path_returned_is_there_and_every_file_is_returned(tmp_path):
 
 def test_two_exports_of_one_case_are_byte_identical(tmp_path):
     for name in ("first", "again"):
-        export_all(*mpnst_case(hostile=HOSTILE), tmp_path / name, Config())
+        export_all(*by_hand(hostile=HOSTILE), tmp_path / name, Config())
     first = {path.relative_to(tmp_path / "first"): path.read_bytes() for path in (tmp_path / "first").rglob("*.*")}
     again = {path.relative_to(tmp_path / "again"): path.read_bytes() for path in (tmp_path / "again").rglob("*.*")}
     assert first == again
@@ -69,6 +76,179 @@ def test_what_a_format_leaves_out_is_named(exported):
         assert all("stated" in problem["found"] for problem in left)
 
 
+# ---- Read back
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """Every measured number of the case, as it is printed: lesion, visit, quantity."""
+    return {key: number(each.value, key[2]) for key, each in chosen(mini()[0].measurements).items()}
+
+
+def told(reading):
+    """The numbers of a reading."""
+    return {
+        (each.lesion_id, each.visit, each.quantity): number(each.value, each.quantity)
+        for each in reading.measurements
+        if each.evidence.kind != "reported"
+    }
+
+
+def from_csv(folder):
+    return told(*readings(folder / "csv" / "measurements.csv"))
+
+
+def from_parquet(folder):
+    rows = pd.read_parquet(folder / "csv" / "measurements.parquet").to_dict("records")
+    visits = {visit.label: visit.number for visit in mini()[0].visits}
+    return {
+        (row["lesion"], visits[row["visit"]], row["quantity"]): number(row["value"], row["quantity"])
+        for row in rows
+        if row["evidence"] != "reported"
+    }
+
+
+def from_json(folder):
+    write_case(*mini(), folder / "record")
+    document = json.loads((folder / "record" / "case.json").read_text())
+    return {
+        (each["lesion_id"], each["visit"], each["quantity"]): number(each["value"], each["quantity"])
+        for each in document["measurements"]
+        if each["evidence"]["kind"] != "reported"
+    }
+
+
+def from_wide(folder):
+    visits = {visit.date: visit.number for visit in mini()[0].visits}
+    return {
+        (row["lesion"], visits[column.rpartition(" ")[2]], column.partition(" ")[0]): value
+        for row in rows_of(folder / "csv" / "lesions_wide.csv")
+        for column, value in row.items()
+        if column.rpartition(" ")[2] in visits and value
+    }
+
+
+def from_reports(folder):
+    return told(*readings(folder / "dicom"))
+
+
+def from_results(folder):
+    return told(*readings(folder / "sdtm" / "tr.json"))
+
+
+def from_transport_file(folder):
+    frame, _ = pyreadstat.read_xport(str(folder / "sdtm" / "tr.xpt"))
+    names = {quantity.cdisc: name for name, quantity in CATALOGUE.items()}
+    return {
+        (row["TRSPID"], int(row["VISITNUM"]) - 1, names[row["TRTESTCD"]]): number(
+            row["TRSTRESN"], names[row["TRTESTCD"]]
+        )
+        for row in frame.to_dict("records")
+        if row["TRTESTCD"] in names
+    }
+
+
+def from_outlines(folder):
+    """Every outline of the SEGs, put on its scan and measured again."""
+    case, _ = mini()
+    config, _, _, intake = mini_intake()
+    lesions = {lesion.lesion_id: lesion for lesion in intake.lesions}
+    found = {}
+    for sighting in case.sightings:
+        visit = case.visits[sighting.visit]
+        (series,) = [each for each in visit.series if each.series_instance_uid == sighting.series_uid]
+        volume = intake.load(series)
+        outlines = folder / "dicom" / visit.date / f"seg_{series.role}.dcm"
+        mask = read_mask(outlines, volume, sighting.lesion_id)
+        for each in measure(volume, mask, lesions[sighting.lesion_id], sighting.visit, config.measure):
+            found[each.lesion_id, each.visit, each.quantity] = number(each.value, each.quantity)
+    return found
+
+
+SOURCES = (
+    from_csv,
+    from_parquet,
+    from_json,
+    from_wide,
+    from_reports,
+    from_results,
+    from_transport_file,
+    from_outlines,
+)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__.removeprefix("from_"))
+def test_every_format_gives_every_number_to_the_last_printed_digit(exported, printed, source):
+    assert {quantity for _, _, quantity in printed} >= {"longest_diameter", "volume", "mean_density", "rim_density"}
+    assert source(exported) == printed
+
+
+READ_BACK = ("csv/measurements.csv", "sdtm/tr.json", "dicom")
+
+
+@pytest.mark.parametrize("place", READ_BACK)
+@pytest.mark.parametrize("criterion", ["recist-1.1", "irecist", "who", "volumetric", "choi"])
+def test_what_is_read_back_is_judged_alike(exported, place, criterion):
+    (reading,) = readings(exported / place)
+    case, _ = mini()
+    judge, config = plugins.load("criteria", criterion), AssessConfig(criteria=(criterion,))
+    expected = judge(case.lesions, case.visits, case.sightings, case.measurements, config)
+    found = judge(reading.lesions, reading.visits, reading.sightings, reading.measurements, config)
+    assert [(each.visit, each.overall, each.target, each.non_target, each.sum_mm) for each in found] == [
+        (each.visit, each.overall, each.target, each.non_target, each.sum_mm) for each in expected
+    ]
+
+
+@pytest.mark.parametrize("place", ["sdtm/tr.json", "dicom"])
+def test_absent_and_unseen_lesions_are_read_back_as_such(tmp_path, place):
+    case, values = by_hand()
+    export_all(case, values, tmp_path, Config())
+    (reading,) = readings(tmp_path / place)
+    outcomes = {(each.lesion_id, each.visit): each.outcome for each in reading.sightings}
+    assert outcomes == {(each.lesion_id, each.visit): each.outcome for each in case.sightings}
+    assert {each.lesion_id: (each.role, each.laterality) for each in reading.lesions} == {
+        each.lesion_id: (each.role, each.laterality) for each in case.lesions
+    }
+
+
+def test_scans_on_several_days_stay_one_visit(tmp_path):
+    case, values = by_hand()
+    later = replace(case.visits[1].series[1], date="2023-10-20")
+    visits = (case.visits[0], replace(case.visits[1], series=(case.visits[1].series[0], later)), case.visits[2])
+    export_sdtm(replace(case, visits=visits), values, tmp_path, Config())
+    (reading,) = readings(tmp_path / "sdtm" / "tr.json")
+    assert [(visit.number, visit.date) for visit in reading.visits] == [
+        (0, "2023-05-28"),
+        (1, "2023-10-18"),
+        (2, "2024-02-20"),
+    ]
+
+
+def test_a_node_is_read_back_as_one(tmp_path):
+    case, values = by_hand()
+    node = replace(case.lesions[1], kind=Kind.NODE, site=None)
+    export_all(replace(case, lesions=(case.lesions[0], node, case.lesions[2])), values, tmp_path, Config())
+    for place in READ_BACK:
+        (reading,) = readings(tmp_path / place)
+        assert [lesion.kind for lesion in reading.lesions if lesion.lesion_id == "AX"] == [Kind.NODE]
+
+
+def test_other_files_are_no_exports_of_ours(tmp_path):
+    (tmp_path / "other.csv").write_text("patient,visit,date,lesion\n")
+    (tmp_path / "other.json").write_text('{"kind": "timeline"}')
+    assert readings(tmp_path / "other.csv") == readings(tmp_path / "other.json") == ()
+
+
+def test_a_damaged_or_another_dataset_is_refused(tmp_path, exported):
+    with pytest.raises(ConfigurationError, match="TR"):
+        readings(exported / "sdtm" / "rs.json")
+    document = json.loads((exported / "sdtm" / "tr.json").read_text())
+    document["rows"][0] = document["rows"][0][:-1]
+    (tmp_path / "tr.json").write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError, match="E-DATASET"):
+        readings(tmp_path / "tr.json")
+
+
 # ---- Tables
 
 
@@ -84,7 +264,7 @@ def test_the_wide_table_has_one_row_per_lesion_and_every_number():
 
 
 def test_formulas_are_disarmed_and_negative_numbers_are_not():
-    case, _ = mpnst_case(hostile=tuple(f"={text}" for text in HOSTILE))
+    case, _ = by_hand(hostile=tuple(f"={text}" for text in HOSTILE))
     (row,) = [row for row in csv.DictReader(wide_csv(case).splitlines()) if row["lesion"] == "AX"]
     assert row["label"].startswith("'=")
     assert row["min_density [hnsf'U] 2023-05-28"] == "-132.0"
@@ -104,7 +284,7 @@ def test_pyrecist_gets_the_targets_alone_as_it_asks_for_them():
 
 
 def test_a_visit_pyrecist_would_misread_is_left_out_by_name():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     missed = [
         replace(each, outcome=Outcome.NOT_EVALUABLE) if (each.lesion_id, each.visit) == ("AX", 1) else each
         for each in case.sightings
@@ -116,7 +296,7 @@ def test_a_visit_pyrecist_would_misread_is_left_out_by_name():
 
 
 def test_a_target_that_is_gone_measures_nothing():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     gone = [
         replace(each, outcome=Outcome.ABSENT) if (each.lesion_id, each.visit) == ("AX", 2) else each
         for each in case.sightings
@@ -128,7 +308,7 @@ def test_a_target_that_is_gone_measures_nothing():
 
 
 def test_many_targets_have_letters_of_their_own():
-    case, _ = mpnst_case()
+    case, _ = by_hand()
     (mass,) = [lesion for lesion in case.lesions if lesion.role is Role.TARGET]
     lesions = tuple(replace(mass, lesion_id=f"L{place}") for place in range(28))
     (measured,) = [

@@ -15,8 +15,8 @@ from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.masks import read_mask_on
 from imaging_pipeline.io.objects import encoded
 from imaging_pipeline.io.seg import segmentations
-from tests.io.cases import HOSTILE, mpnst_case
-from tests.io.exported import REAL, framed, mini, real
+from tests.io.cases import HOSTILE
+from tests.io.exported import REAL, by_hand, framed, mini, real
 
 
 def written(tmp_path, case, values, visit=0):
@@ -122,7 +122,7 @@ def test_a_frame_of_a_multi_frame_image_is_named_by_its_number(tmp_path, real_sc
 
 
 def test_slices_that_were_interpolated_are_named_as_a_series_only(tmp_path):
-    case, values = mpnst_case()
+    case, values = by_hand()
     uid = case.sightings[0].series_uid
     moved = replace(case, problems=(Problem("W-GEOM-TILT", uid, "a tilted gantry", "", ""),))
     dataset = pydicom.dcmread(written(tmp_path, moved, values)[uid])
@@ -144,7 +144,7 @@ def test_a_lesion_has_one_name_at_every_visit(tmp_path):
 
 
 def test_a_drawn_outline_is_no_programs_work(tmp_path):
-    case, values = mpnst_case()
+    case, values = by_hand()
     drawn = {
         digest: replace_confidence(value) if isinstance(value, Mask) else value for digest, value in values.items()
     }
@@ -159,7 +159,7 @@ def replace_confidence(mask):
 
 
 def test_an_image_without_a_place_is_refused_by_name():
-    case, values = mpnst_case()
+    case, values = by_hand()
     plane = replace(case.visits[0].series[0], grid=replace(case.visits[0].series[0].grid, space=Space.PLANE))
     visit = replace(case.visits[0], series=(plane, *case.visits[0].series[1:]))
     found, problems = segmentations(case, values, visit)
@@ -178,7 +178,7 @@ def test_the_patient_goes_by_a_pseudonym_and_the_study_by_its_own_name(tmp_path)
 
 
 def test_equal_cases_give_equal_bytes_and_other_outlines_another_name(tmp_path):
-    case, values = mpnst_case()
+    case, values = by_hand()
     first, again = (segmentations(case, values, case.visits[0])[0] for _ in range(2))
     assert [encoded(each.dataset) for each in first] == [encoded(each.dataset) for each in again]
     other = segmentations(case, values, case.visits[1])[0]
@@ -188,7 +188,7 @@ def test_equal_cases_give_equal_bytes_and_other_outlines_another_name(tmp_path):
 
 
 def test_validators_find_no_error(tmp_path, program, real_scans):
-    everything = [*cases(real_scans), mpnst_case(hostile=HOSTILE)]
+    everything = [*cases(real_scans), by_hand(hostile=HOSTILE)]
     for number, (case, values) in enumerate(everything):
         (tmp_path / str(number)).mkdir()
         for visit in case.visits:

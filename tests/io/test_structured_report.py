@@ -16,8 +16,8 @@ from imaging_pipeline.io.seg import segmentations
 from imaging_pipeline.io.sr import read_lines, read_measurements
 from imaging_pipeline.io.structured_report import LINES, UNITS, structured_report
 from imaging_pipeline.io.tables import chosen, number
-from tests.io.cases import HOSTILE, mpnst_case
-from tests.io.exported import REAL, framed, mini, real
+from tests.io.cases import HOSTILE
+from tests.io.exported import REAL, by_hand, framed, mini, real
 
 
 def written(tmp_path, case, values, visit=0):
@@ -147,7 +147,7 @@ def test_the_frame_of_a_multi_frame_image_is_named(tmp_path, real_scans):
 
 
 def test_a_line_on_interpolated_slices_is_given_in_space(tmp_path):
-    case, values = mpnst_case()
+    case, values = by_hand()
     moved = replace(case, problems=(Problem("W-GEOM-UNEVEN", case.sightings[0].series_uid, "uneven slices", "", ""),))
     group = groups_of(pydicom.dcmread(written(tmp_path, moved, values)))[0]
     *_, lines = as_a_viewer_draws(group)
@@ -241,7 +241,7 @@ def test_the_response_is_told_by_criterion(tmp_path):
 
 
 def test_a_lesion_that_was_not_measured_says_why(tmp_path):
-    case, values = mpnst_case()
+    case, values = by_hand()
     states = {}
     for visit in range(3):
         for group in groups_of(pydicom.dcmread(written(tmp_path, case, values, visit))):
@@ -269,7 +269,7 @@ def test_validators_find_no_error(tmp_path, program, real_scans):
         mini(),
         framed(real_scans),
         *(real(real_scans, name) for name in REAL),
-        mpnst_case(hostile=HOSTILE),
+        by_hand(hostile=HOSTILE),
     ]
     for number_, (case, values) in enumerate(everything):
         (tmp_path / str(number_)).mkdir()
@@ -283,8 +283,8 @@ def test_validators_find_no_error(tmp_path, program, real_scans):
 
 
 def test_equal_cases_give_equal_bytes(tmp_path):
-    case, values = mpnst_case()
+    case, values = by_hand()
     first, again = tmp_path / "first", tmp_path / "again"
     first.mkdir()
     again.mkdir()
-    assert written(first, case, values).read_bytes() == written(again, *mpnst_case()).read_bytes()
+    assert written(first, case, values).read_bytes() == written(again, *by_hand()).read_bytes()

@@ -1,0 +1,322 @@
+"""What this package exported, read back as the nouns it was: tidy CSV, SDTM tumour results, TID 1500 reports.
+
+No format says everything. What kind of lesion it is follows from its site and
+from the quantities that only bone has; the tidy table has no row for a lesion
+that was not measured, so that it is not evaluated at that visit.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from imaging_pipeline.domain.case import (
+    Drawn,
+    Edited,
+    Evidence,
+    Measurement,
+    Outcome,
+    Reported,
+    Segmented,
+    Sighting,
+    Visit,
+)
+from imaging_pipeline.domain.codes import Code
+from imaging_pipeline.domain.lesions import Kind, Lesion, Role
+from imaging_pipeline.domain.quantities import CATALOGUE, Needs
+from imaging_pipeline.errors import ConfigurationError
+from imaging_pipeline.io import cdisc
+from imaging_pipeline.io.datasets import read_dataset
+from imaging_pipeline.io.documents import document_of
+from imaging_pipeline.io.sr import read_measurements
+from imaging_pipeline.io.structured_report import CATEGORIES, STATES, TUMOR_STATE
+from imaging_pipeline.io.tables import MEASUREMENT_COLUMNS
+
+_EVIDENCE: Mapping[str, Evidence] = {
+    "segmented": Segmented(""),
+    "edited": Edited("", ""),
+    "drawn": Drawn(()),
+    "reported": Reported("a table"),
+}
+_QUANTITIES = {quantity.cdisc: name for name, quantity in CATALOGUE.items()}
+_MODALITIES = {method: modality for modality, method in reversed(cdisc.METHODS.items())}
+_ROLES = {"TARGET": Role.TARGET, "NON-TARGET": Role.NON_TARGET, "NEW": Role.NEW}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One patient as an exported file tells it: what a criterion needs, without images."""
+
+    case: str
+    visits: tuple[Visit, ...]
+    lesions: tuple[Lesion, ...]
+    sightings: tuple[Sighting, ...]
+    measurements: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """One statement of a file: a number, or what became of looking; a visit goes by its order, label and date."""
+
+    case: str
+    visit: tuple[int, str, str]
+    lesion: str
+    role: Role
+    site: str = ""
+    laterality: str = ""
+    outcome: Outcome = Outcome.MEASURED
+    quantity: str = ""
+    value: Decimal = Decimal(0)
+    evidence: str = "segmented"
+    modality: str = ""
+    series_uid: str = ""
+    comparable: bool | None = None
+    tracking_uid: str = ""
+
+
+def readings(path: Path) -> tuple[Reading, ...]:
+    """The patients of an exported file, or of a folder of reports; none when it is no export of ours.
+
+    Raises
+    ------
+    ConfigurationError, RefusedError
+        When it is one and cannot be read.
+    """
+    return tuple(_patients(_statements(path)))
+
+
+def _statements(path: Path) -> Iterator[_Said]:
+    if path.is_dir():
+        for report in sorted(path.rglob("sr.dcm")):
+            yield from _reported(report)
+    elif path.suffix == ".dcm":
+        yield from _reported(path)
+    elif path.suffix == ".csv":
+        yield from _tabulated(path)
+    elif path.suffix == ".json" and _is_dataset(path):
+        yield from _resulted(path)
+
+
+# ---- Tidy CSV
+
+
+def _tabulated(path: Path) -> Iterator[_Said]:
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    if not rows or not set(MEASUREMENT_COLUMNS) <= set(rows[0]):
+        return
+    dates: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        dates[row["case"]].setdefault(row["visit_date"], row["visit"])
+    for row in rows:
+        order = list(dates[row["case"]]).index(row["visit_date"])
+        yield _Said(
+            case=_armed(row["case"]),
+            visit=(order, _armed(row["visit"]), row["visit_date"]),
+            lesion=_armed(row["lesion"]),
+            role=Role(row["role"]),
+            site=row["site"],
+            laterality=row["laterality"],
+            quantity=row["quantity"],
+            value=Decimal(row["value"]),
+            evidence=row["evidence"],
+            modality=_armed(row["modality"]),
+            series_uid=row["series_uid"],
+            comparable={"true": True, "false": False}.get(row["comparable"]),
+        )
+
+
+def _armed(text: str) -> str:
+    """A text as it was before it was disarmed for spreadsheets."""
+    return text.removeprefix("'")
+
+
+# ---- SDTM
+
+
+def _is_dataset(path: Path) -> bool:
+    try:
+        return "datasetJSONVersion" in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError):
+        return False
+
+
+def _resulted(path: Path) -> Iterator[_Said]:
+    """The accepted records of TR, with sites from TU beside it."""
+    rows = read_dataset(path)
+    if not rows or "TRTESTCD" not in rows[0]:
+        raise ConfigurationError(
+            "E-DATASET",
+            path.name,
+            found="another dataset than TR",
+            expected="tumour results (TR), with TU beside it",
+            remedy="name tr.json",
+        )
+    beside = path.with_name("tu.json")
+    identified = read_dataset(beside) if beside.exists() else []
+    known = {(row["USUBJID"], row["TULNKID"]): row for row in identified}
+    flagged = any(row["TRACPTFL"] for row in rows)
+    for row in rows:
+        quantity = _QUANTITIES.get(row["TRTESTCD"], "")
+        if (flagged and not row["TRACPTFL"]) or not (quantity or row["TRTESTCD"] == "TUMSTATE"):
+            continue
+        lesion = known.get((row["USUBJID"], row["TRLNKID"]), {})
+        yield _Said(
+            case=row["USUBJID"],
+            visit=(int(row["VISITNUM"]) - 1, row["VISIT"].lower(), row["TRDTC"]),
+            lesion=row["TRSPID"] or row["TRLNKID"],
+            role=_ROLES[row["TRGRPID"]],
+            site=lesion.get("TULOC", ""),
+            laterality=lesion.get("TULAT", "").lower(),
+            outcome=_outcome(row),
+            quantity=quantity,
+            value=Decimal(row["TRSTRESN"] or 0),
+            modality=_MODALITIES.get(row["TRMETHOD"], ""),
+            series_uid=row["TRREFID"],
+        )
+
+
+def _outcome(row: Mapping[str, str]) -> Outcome:
+    if row["TRSTAT"]:
+        return Outcome.NOT_IMAGED if row["TRREASND"] == "NOT IMAGED" else Outcome.NOT_EVALUABLE
+    return Outcome.ABSENT if row["TRSTRESC"] == "ABSENT" else Outcome.MEASURED
+
+
+# ---- Structured reports
+
+
+def _reported(path: Path) -> Iterator[_Said]:
+    numbers = defaultdict(list)
+    for stated in read_measurements(path):
+        numbers[stated.tracking_uid].append(stated)
+    document = document_of(path)
+    day = datetime.strptime(document.ContentDate, "%Y%m%d").date().isoformat()  # noqa: DTZ007 - a day has no zone
+    for group in _groups(document):
+        said = _context(group, str(document.PatientID), day)
+        if said.outcome is not Outcome.MEASURED:
+            yield said
+        for stated in numbers[said.tracking_uid]:
+            yield replace(said, quantity=stated.quantity, value=stated.value)
+
+
+def _context(group: Dataset, case: str, day: str) -> _Said:
+    """Whose the group is, when, where, and what became of looking."""
+    items = {_name(child): child for child in group.ContentSequence}
+    categories = {code.value: role for role, code in CATEGORIES.items()}
+    states = {code.value: outcome for outcome, code in STATES.items()}
+    site = items.get("363698007")
+    return _Said(
+        case=case,
+        visit=(int(items["126070"].TextValue), str(items["C2348792"].TextValue), day),
+        lesion=str(items["112039"].TextValue),
+        role=categories[_chosen(items["112016"])],
+        site=str(site.ConceptCodeSequence[0].CodeMeaning) if site else "",
+        laterality=_side(site),
+        outcome=states[_chosen(items[TUMOR_STATE.value])] if TUMOR_STATE.value in items else Outcome.MEASURED,
+        tracking_uid=str(items["112040"].UID),
+    )
+
+
+def _side(site: Dataset | None) -> str:
+    sides = site.get("ContentSequence") if site else None
+    return str(sides[0].ConceptCodeSequence[0].CodeMeaning).lower() if sides else ""
+
+
+def _groups(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence") or ():
+        if _name(child) == "125007":
+            yield child
+        else:
+            yield from _groups(child)
+
+
+def _name(item: Dataset) -> str:
+    names = item.get("ConceptNameCodeSequence")
+    return str(names[0].CodeValue) if names else ""
+
+
+def _chosen(item: Dataset) -> str:
+    return str(item.ConceptCodeSequence[0].CodeValue)
+
+
+# ---- Nouns
+
+
+def _patients(statements: Iterable[_Said]) -> Iterator[Reading]:
+    by_case: dict[str, list[_Said]] = defaultdict(list)
+    for said in statements:
+        by_case[said.case].append(said)
+    for case, told in by_case.items():
+        yield Reading(
+            case,
+            tuple(_visits(told)),
+            tuple(_lesions(told)),
+            tuple(_sightings(told)),
+            tuple(_measurement(said) for said in told if said.quantity),
+        )
+
+
+def _visits(told: list[_Said]) -> Iterator[Visit]:
+    """Each visit on its first day of scanning."""
+    stated = sorted({said.visit for said in told}, key=lambda visit: (visit[0], visit[2]))
+    for number, visits in groupby(stated, key=itemgetter(0)):
+        _, label, day = next(visits)
+        yield Visit(number, label, day, ())
+
+
+def _lesions(told: list[_Said]) -> Iterator[Lesion]:
+    by_lesion: dict[str, list[_Said]] = defaultdict(list)
+    for said in told:
+        by_lesion[said.lesion].append(said)
+    for name, mine in by_lesion.items():
+        site = mine[0].site
+        yield Lesion(
+            lesion_id=name,
+            tracking_uid=mine[0].tracking_uid,
+            label=name,
+            kind=_kind(site, {said.quantity for said in mine}),
+            role=mine[0].role,
+            site=Code("", "", site) if site else None,
+            laterality=mine[0].laterality,
+            organ=site,
+        )
+
+
+def _kind(site: str, quantities: set[str]) -> Kind:
+    if "node" in site.lower():
+        return Kind.NODE
+    in_bone = any(CATALOGUE[name].needs is Needs.BONE for name in quantities if name)
+    return Kind.BONE if in_bone else Kind.SOFT_TISSUE
+
+
+def _sightings(told: list[_Said]) -> Iterator[Sighting]:
+    """What became of looking: measured where there is a number."""
+    outcomes: dict[tuple[str, int], _Said] = {}
+    for said in told:
+        if said.evidence != "reported":
+            outcomes.setdefault((said.lesion, said.visit[0]), said)
+    for (lesion, visit), said in outcomes.items():
+        yield Sighting(lesion, visit, said.outcome, said.series_uid)
+
+
+def _measurement(said: _Said) -> Measurement:
+    return Measurement(
+        said.lesion,
+        said.visit[0],
+        said.quantity,
+        float(said.value),
+        CATALOGUE[said.quantity].unit,
+        _EVIDENCE[said.evidence],
+        modality=said.modality,
+        series_uid=said.series_uid,
+        comparable=said.comparable,
+    )
