@@ -106,6 +106,7 @@ def doubts(header: Header, uid: str) -> list[Problem]:
         ("W-GEOM-LOCALIZER", header.is_localizer, "a localizer"),
         ("W-GEOM-MOSAIC", "MOSAIC" in header.image_type, "slices tiled into one image"),
         ("W-HU-TYPE", header.modality == "CT" and header.rescale_type not in ("", "HU"), "another RescaleType"),
+        ("N-PIX-PADDING", header.modality == "CT" and header.pixel_padding_value is not None, "a padding value"),
         ("W-PIX-LOSSY", header.lossy_image_compression == "01", "lossy compression"),
     )
     return [finding(code, uid, found) for code, is_so, found in kinds if is_so]

@@ -16,6 +16,7 @@ _WORDS = {
     # What is in the folder
     "E-FILE-UNREADABLE": ("something that may be read", "check its permissions"),
     "W-FS-SKIPPED": ("a plain file", "copy the file itself here"),
+    "N-FS-DICOMDIR": ("images", f"{_FINE}: the folder itself is read, not what the file says of it"),
     # Where the slices lie
     "E-GEOM-ORIENT": ("two perpendicular unit vectors in every slice", _AGAIN),
     "E-GEOM-POS": ("a position in every slice", _AGAIN),
@@ -56,6 +57,7 @@ _WORDS = {
         _AGAIN,
     ),
     "E-HU-RESCALE": ("RescaleSlope, above 0, and RescaleIntercept in every slice", _AGAIN),
+    "N-PIX-PADDING": ("an image without padding", f"{_FINE}: voxels outside the field of view are read as air"),
     "W-PIX-LOSSY": ("pixels as acquired", "do not compare its densities"),
     "W-HU-TYPE": ("Hounsfield units", "check that its densities are Hounsfield units before using them"),
     "W-HU-JUMP": ("neighbouring slices within 100 HU", "look at these slices before using densities"),

@@ -19,6 +19,7 @@ from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.dicom import SeriesRecord
+from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import File, Header
 from imaging_pipeline.io.memory import headers_as_document, headers_from_document, keep, kept
 from imaging_pipeline.io.patients import PatientRecord, patients_of
@@ -88,12 +89,20 @@ def _opened(found: Sequence[Found], known: Mapping[str, Header]) -> list[File]:
 
 def _index(opened: Sequence[File], config: Config) -> Index:
     # The walk is the authority, not what a directory file says of it.
+    rejected = [_fault(file) for file in opened]
     used = [file for file in opened if file.header.media_storage_sop_class_uid != _DICOMDIR]
     files = [file for file in used if file.header.series_instance_uid]
     strays = [file for file in used if not file.header.series_instance_uid]
-    rejected = tuple(file.header.fault for file in used if file.header.fault is not None)
     patients = patients_of(files, strays, config)
-    return Index(patients, rejected, tuple(problem for patient in patients for problem in patient.problems))
+    return Index(
+        patients, tuple(filter(None, rejected)), tuple(problem for patient in patients for problem in patient.problems)
+    )
+
+
+def _fault(file: File) -> Problem | None:
+    if file.header.media_storage_sop_class_uid == _DICOMDIR:
+        return finding("N-FS-DICOMDIR", file.name, "a directory file")
+    return file.header.fault
 
 
 def _key(root: Path, found: Sequence[Found], keys: Sequence[Stamp], config: Config) -> str:

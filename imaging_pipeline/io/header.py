@@ -79,6 +79,7 @@ class Header(NamedTuple):
     bits_stored: int | None = None
     high_bit: int | None = None
     pixel_representation: int | None = None
+    pixel_padding_value: int | None = None
     rescale_intercept: float | None = None
     rescale_slope: float | None = None
     rescale_type: str = ""
@@ -212,6 +213,7 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00280101: ("bits_stored", _short),
     0x00280102: ("high_bit", _short),
     0x00280103: ("pixel_representation", _short),
+    0x00280120: ("pixel_padding_value", _short),
     0x00281052: ("rescale_intercept", _number),
     0x00281053: ("rescale_slope", _number),
     0x00281054: ("rescale_type", _text),

@@ -41,6 +41,10 @@ Read = Callable[[Instance], bytes]
 
 _INT16 = np.iinfo(np.int16)
 
+#: No CT scale goes lower; padding does.
+LOWEST_HU = -1024.0
+AIR_HU = -1000
+
 
 def load_ct(series: Series, read: Read, config: Config) -> Volume:  # noqa: ARG001 - a loader's signature
     """CT numbers were taken from the stored values by each slice's own slope and intercept."""
@@ -192,6 +196,7 @@ def _slices(series: Series, read: Read) -> tuple[NDArray[Any], list[Header]]:
         if array.dtype == np.int16 and not _fits(stored, header):
             array = array.astype(np.float32)
         _scale(stored, header, array[len(headers)])
+        _clear_padding(stored, header, array[len(headers)])
         headers.append(header)
     return array[: len(headers)], headers
 
@@ -260,6 +265,17 @@ def _scale(stored: Stored, header: Header, out: NDArray[Any]) -> None:
     else:
         np.multiply(stored, np.float32(slope), out=out)
         out += np.float32(intercept)
+
+
+def _clear_padding(stored: Stored, header: Header, out: NDArray[Any]) -> None:
+    """Make air of what lies outside the field of view, where that is stored as a density nothing has."""
+    padding = header.pixel_padding_value
+    if padding is None or header.modality != "CT":
+        return
+    slope, intercept = _rescale(header)
+    value = np.uint16(padding & 0xFFFF).astype(stored.dtype)
+    if float(value) * slope + intercept < LOWEST_HU:
+        out[stored == value] = AIR_HU
 
 
 def _rescale(header: Header) -> tuple[float, float]:

@@ -132,7 +132,7 @@ _MAKERS = (
     _Maker("zip", NOT_DICOM, _archive, names=("study{}.zip",)),
     _Maker("thumbnail", NOT_DICOM, _thumbnail, names=("thumb{}.jpg", "{}.jpeg")),
     _Maker("hostile name", NOT_DICOM, _text, names=HOSTILE_NAMES),
-    _Maker("directory file", None, _crafted(_DICOMDIR, b""), names=("DICOMDIR", "DICOMDIR{}")),
+    _Maker("directory file", "N-FS-DICOMDIR", _crafted(_DICOMDIR, b""), names=("DICOMDIR", "DICOMDIR{}")),
     _Maker("deep nesting", "E-FILE-DEPTH", _crafted(_CT, _NESTED)),
     _Maker("length bomb", "E-FILE-LENGTH", _crafted(_CT, _ENDLESS)),
     _Maker("size bomb", "E-PIX-SIZE", _bomb, beside=True),

@@ -79,6 +79,8 @@ def in_the_words_of(ours, dataset, tag):
     several = list(value) if isinstance(value, MultiValue) else [] if value in (None, "") else [value]
     if isinstance(ours, tuple):
         return tuple(item.strip() if isinstance(item, str) else float(item) for item in several)
+    if tag == 0x00280120 and several:
+        return int(several[0]) & 0xFFFF  # signed where the pixels are, which is for the loader to know
     if isinstance(ours, str):
         # Text is only compared, so its character set is not resolved.
         resolved = "\\".join(map(str, several)).strip()
