@@ -17,7 +17,7 @@ from imaging_pipeline.domain.case import Outcome, Review, Treatment
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind
-from imaging_pipeline.errors import Problem
+from imaging_pipeline.errors import Problem, one_line
 from imaging_pipeline.io.record import read_case, write_case
 from imaging_pipeline.io.report import viewer, write_cohort, write_report
 from imaging_pipeline.io.report.attention import attention, concerns, statements
@@ -221,6 +221,61 @@ def test_hostile_strings_are_text_on_every_page(hostile_pages):
         assert "<script>alert('canary')</script>" in found.text
         assert "{{ canary }}" in found.text
         assert len([tag for tag, each in found.elements if tag == "script" and "type" not in each]) == 1
+
+
+OPENINGS = (
+    "",
+    '"',
+    "'",
+    "`",
+    "--&gt;",
+    "-->",
+    "]]>",
+    "</title>",
+    "</style>",
+    "</script>",
+    "</svg>",
+    "</td>",
+    "\\",
+    "&#34;",
+    "\x00",
+)
+PAYLOADS = (
+    "<script>canary()</script>", "<svg onload=canary()>", "<img src=x onerror=canary()>", "<iframe srcdoc=canary>",
+    "javascript:canary()", "<style>@import '//canary.example'</style>", "<base href=//canary.example>",
+    "<a href=javascript:canary()>x</a>", "<meta http-equiv=refresh content='0;//canary.example'>", "{{ canary }}",
+    "{% include 'canary' %}", "${canary}", "<math><mi xlink:href=data:,canary>", "<details open ontoggle=canary()>",
+    "<form action=//canary.example><input autofocus onfocus=canary()>",
+)  # fmt: skip
+CLOSINGS = ("", ">", "\u202e", "<!--")
+MANY = tuple("".join(parts) for parts in product(OPENINGS, PAYLOADS, CLOSINGS))
+
+
+def filled(strings):
+    """The case with strings wherever a file's or a reader's words go, each used somewhere."""
+    case, values = mpnst_case(hostile=strings)
+    problems = tuple(Problem("W-X", each, each, each, each) for each in strings)
+    treatments = tuple(Treatment(each, "2023-06-03") for each in strings[:5])
+    reviews = tuple(Review(each, each, "accept", 0, "ab", "", comment=each) for each in strings)
+    flagged = tuple(replace(each, flags=strings[5:8]) for each in case.measurements)
+    return replace(case, problems=problems, treatments=treatments, reviews=reviews, measurements=flagged), values
+
+
+def test_nine_hundred_hostile_strings_change_no_element_of_a_page(tmp_path):
+    assert len(set(MANY)) == 900
+    pages = {}
+    for name, strings in (("hostile", MANY), ("harmless", tuple(f"word {number}" for number in range(900)))):
+        case, values = filled(strings)
+        write_report(case, values, tmp_path / name / "report.html")
+        write_cohort((case,), tmp_path / name / "cohort.html", case.problems)
+        pages[name] = [Page((tmp_path / name / file).read_text()) for file in ("report.html", "cohort.html")]
+    for hostile, harmless in zip(pages["hostile"], pages["harmless"], strict=True):
+        assert [(tag, [*attributes]) for tag, attributes in hostile.elements] == [
+            (tag, [*attributes]) for tag, attributes in harmless.elements
+        ]
+        assert hostile.raw["script"] == harmless.raw["script"]
+    shown = pages["hostile"][0].text
+    assert [each for each in MANY if " ".join(one_line(each).split()) not in shown] == []
 
 
 def test_control_and_bidirectional_characters_are_shown_as_escapes(hostile_pages):
