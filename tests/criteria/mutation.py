@@ -35,6 +35,7 @@ TESTS = (
     "test_roles",
     "test_reconcile",
     "test_readings",
+    "test_reference_case",
     "test_second_opinion",
 )
 LIMIT_SECONDS = 60
