@@ -173,8 +173,8 @@ def best_confirmed(window: Sequence[Response], start: datetime.date, params: Par
     if _repeated(seen, ("CR", "PR"), ("CR", "PR", "SD", "NE"), params):
         return "PR"
     codes = [_unrepeated(response, start, params) for response in window]
-    if lost and codes[-1] == "NE":
-        codes.append(params.early_cr_then_sd)
+    if lost:
+        codes.append(params.early_cr_then_sd)  # stays behind a stability that lasted long enough
     return min(codes, key=BEST_FIRST.index)
 
 

@@ -251,11 +251,11 @@ def _sizes_against_measured(told: _Told, visit: Visit) -> Iterator[Problem]:
 def contradicts(reported_mm: Decimal, measured_mm: Decimal) -> bool:
     """Whether a reported size is more than another reader's view of the measured one, or changes the category.
 
-    Source: Yoon 2016, 95 % limits of agreement between readers of one lesion's longest diameter.
+    Source: Yoon 2016, 95 % limits of agreement between readers of one lesion's longest diameter; what would be a
+    partial response lies below the lower one.
     """
     low, high = measured_mm * BETWEEN_READERS[0], measured_mm * BETWEEN_READERS[1]
-    other_category = reported_mm >= recist.progression_mm(measured_mm) or reported_mm <= recist.PR_RATIO * measured_mm
-    return other_category or not low <= reported_mm <= high
+    return reported_mm >= recist.progression_mm(measured_mm) or not low <= reported_mm <= high
 
 
 def _other_method(place: str, found: str) -> Problem:

@@ -88,7 +88,7 @@ def _smallest_before(lesion: ListedLesion, asked: Asked) -> Decimal:
 
 
 def _sum_grew(asked: Asked) -> str:
-    return recist.progressed(asked) if asked.tally.total > (asked.tally.nadir or ZERO) else ""
+    return recist.progressed(asked) if asked.tally.total else ""
 
 
 # Volumes. Source: RECIST 1.1's thresholds for a sphere; the limits of a real change are recalled from the QIBA

@@ -567,3 +567,22 @@ def test_measured_floats_are_the_decimals_they_print():
     measurements = (measured(14.0), measured(9.8, 1))
     assessments = judged(recist.assess, (AX,), measurements, at=visits("2023-05-28", "2023-10-18"))
     assert (assessments[1].overall, assessments[1].sum_mm) == ("PR", Decimal("9.8"))
+
+
+def test_a_bone_lesion_of_which_nothing_is_stated_has_no_finding():
+    look = {"L4": {"modality": "CT", "findings": {"flare_excluded": True}}}
+    document = {
+        "kind": "timeline",
+        "visits": [{"id": "b", "date": "2024-01-01"}, {"id": "V1", "date": "2024-03-01", "bone": look}],
+    }
+    visit = answer(document, ("mda-bone",))["visits"][1]
+    assert (visit["overall"], visit["reasons"]) == ("NE", ["L4 NE: no finding stated"])
+    visit = answer(
+        {**document, "visits": [{**document["visits"][0]}, {"id": "V1", "date": "2024-03-01"}]}, ("mda-bone",)
+    )["visits"][1]
+    assert (visit["overall"], visit["reasons"]) == ("NE", ["overall NE: no finding of a bone lesion at any visit"])
+
+
+def test_without_disease_at_baseline_the_reason_says_so():
+    (_, october) = judged(recist.assess, (lesion("NEW", role=Role.NEW),), (), at=visits("2023-05-28", "2023-10-18"))
+    assert (october.overall, october.reasons) == ("NED", ("overall NED: no disease is known from baseline",))

@@ -309,6 +309,12 @@ def test_parameters_have_a_least_value(name, least, below):
         answer(GOOD, params={name: below})
 
 
+def test_a_response_by_volume_is_a_loss_and_a_progression_a_gain():
+    for name, wrong in (("pr_volume_ratio", 1), ("pd_volume_ratio", 1)):
+        with pytest.raises(ConfigurationError, match=name):
+            answer(GOOD, params={name: wrong})
+
+
 def test_the_largest_numbers_and_names_that_are_taken():
     large = with_finding({"longest_diameter_mm": 10_000, "volume_mm3": Decimal("12345678901234567890")})
     assert answer(large)["visits"][1]["overall"] == "PD"

@@ -6,7 +6,9 @@ import pytest
 
 from imaging_pipeline.config import LesionEntry, ReportedEntry
 from imaging_pipeline.criteria import recist
-from imaging_pipeline.criteria.reconcile import read_statement, reconcile
+from imaging_pipeline.criteria.reconcile import read_statement, reconcile, reported
+from imaging_pipeline.domain.case import Reported
+from imaging_pipeline.domain.lesions import Role
 from tests.criteria.nouns import AssessConfig, decide_roles, lesion, measured, visits
 
 BASELINE, OCTOBER, FEBRUARY = "2023-05-28", "2023-10-18", "2024-02-20"
@@ -117,6 +119,12 @@ def test_a_reported_size_beyond_what_readers_differ_by_or_of_another_category_is
     assert codes(told(value(size)), measured(31.0)) == ["W-REPORTED-DIFFERS"]
 
 
+@pytest.mark.parametrize(("size", "named"), [(7.79, False), (7.78, True), (12.54, False), (12.55, True)])
+def test_of_a_small_lesion_readers_differ_by_more_than_a_category(size, named):
+    """Of 10 mm other readers give 7.79 to 12.54 mm; progression would be 15 mm."""
+    assert codes(told(value(size)), measured(10.0)) == ["W-REPORTED-DIFFERS"] * named
+
+
 def test_a_reported_size_beside_a_measured_one_shows_the_consequence():
     (problem,) = problems(told(value(30)), measured(45.0))
     assert "30 mm reported (report text), 45 mm measured: -33.3 %, which by itself is RECIST PR" in problem.found
@@ -140,6 +148,7 @@ def test_a_size_by_another_method_is_a_change_of_method():
         ("larger", 50, 51, False),
         ("larger", 50, 50, True),
         ("disappeared", 50, 3, True),
+        ("disappeared", 50, 0, False),
         ("20 mm smaller", 50, 34.9, False),
         ("20 mm smaller", 50, 35, True),
         ("1 cm larger", 50, 56, False),
@@ -152,6 +161,21 @@ def test_a_statement_against_the_images(statement, before, now, contradicted):
     assert codes(entry, measured(float(before)), measured(float(now), 1)) == ["W-REPORTED-DIFFERS"] * contradicted
 
 
+@pytest.mark.parametrize(
+    ("statement", "effect"),
+    [
+        ("10 mm larger", "from 50 mm measured to 60 mm, +20.0 %, PD"),
+        ("9 mm larger", "from 50 mm measured to 59 mm, +18.0 %, SD"),
+        ("15 mm smaller", "from 50 mm measured to 35 mm, -30.0 %, PR"),
+        ("14 mm smaller", "from 50 mm measured to 36 mm, -28.0 %, SD"),
+        ("80 mm smaller", "from 50 mm measured to 0 mm, -100.0 %, PR"),
+    ],
+)
+def test_what_a_stated_amount_would_make_of_the_size_before(statement, effect):
+    (problem,) = problems(told(says("unchanged", OCTOBER), says(statement, OCTOBER)), measured(50.0))
+    assert problem.found.endswith(f"unchanged is SD; {effect}")
+
+
 def test_a_statement_about_a_visit_that_was_not_measured_is_left_alone():
     assert codes(told(says("smaller", OCTOBER)), measured(50.0)) == []
 
@@ -162,6 +186,42 @@ def test_a_stated_response_that_was_computed_too():
     (problem,) = problems(entry, measured(50.0), measured(30.0, 1))
     assert problem.code == "W-REPORTED-DIFFERS"
     assert "SD stated (report text), PR computed" in problem.found
+
+
+def test_a_stated_response_may_be_that_of_all_lesions_together():
+    """The targets are stable, a new lesion makes the visit PD: who states PD is right."""
+    new = lesion("NEW", role=Role.NEW)
+    measurements = (measured(50.0), measured(45.0, 1), measured(20.0, 1, "NEW"))
+    assessments = recist.assess((lesion(role=Role.TARGET), new), visits(), (), measurements, AssessConfig())
+    assert (assessments[1].target, assessments[1].overall) == ("SD", "PD")
+    for stated, named in (("SD", []), ("PD", []), ("PR", ["W-REPORTED-DIFFERS"])):
+        found = reconcile([told(says(stated, OCTOBER))], visits(), measurements, assessments)
+        assert [problem.code for problem in found] == named
+
+
+def test_a_stated_response_of_a_visit_that_was_not_measured_cannot_be_verified():
+    (problem,) = problems(told(says("SD", OCTOBER)), measured(50.0), measured(45.0, 2))
+    assert problem.code == "W-STATED-NOT-VERIFIABLE"
+
+
+def test_reported_lengths_become_measurements_of_their_own_visit():
+    entry = told(value(3.2, unit="cm"), value(20, visit=OCTOBER), value(60, "mean_density", unit="[hnsf'U]"))
+    assert [(item.visit, item.value, item.unit, item.evidence) for item in reported([entry], visits())] == [
+        (0, 32.0, "mm", Reported("report text")),
+        (1, 20.0, "mm", Reported("report text")),
+    ]
+
+
+def test_what_is_only_reported_or_of_another_lesion_is_no_measurement_to_compare_with():
+    entry = told(value(30))
+    assert codes(entry, *reported([told(value(60, modality=""))], visits())) == []
+    other = told(value(30), name="B")
+    assert reconcile([other], visits(), (measured(60.0),), ()) == ()
+
+
+@pytest.mark.parametrize("code", ["CR", "PR", "SD", "PD", "NE", "NON-CR/NON-PD", "NED"])
+def test_every_response_may_be_stated(code):
+    assert read_statement(ReportedEntry(statement=code.lower(), source="x")).response == code
 
 
 @pytest.mark.parametrize(
