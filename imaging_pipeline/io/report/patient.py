@@ -75,6 +75,9 @@ PLOTS = (
     Plot("Uptake ratio", "", True, 1.0, {"uptake_ratio": "uptake"}),
 )
 
+#: Visits that a line of the overview has room for.
+GLANCE = 5
+
 #: Words of the criteria's sentence on how sure a response is.
 CERTAINTY = "the intervals of the measurements"
 
@@ -179,9 +182,13 @@ class LesionSection:
         return self.course(size_quantity(self.lesion.kind))
 
     def course(self, quantity: str) -> str:
-        """A quantity visit by visit; empty where it was never measured."""
+        """A quantity visit by visit, of many visits the first and the latest; empty where it was never measured."""
         texts = [each.numbers[quantity].text if quantity in each.numbers else "–" for each in self.visits]
-        return " → ".join(texts) if set(texts) != {"–"} else ""
+        if set(texts) == {"–"}:
+            return ""
+        if len(texts) > GLANCE:
+            texts = [texts[0], "…", *texts[2 - GLANCE :]]
+        return " → ".join(texts)
 
 
 @dataclass(frozen=True, slots=True)

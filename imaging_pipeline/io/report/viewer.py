@@ -140,7 +140,7 @@ def _visit(cut: _Cut, lesion: Lesion, lookup: Lookup, step_mm: float) -> dict[st
     values, bytes_ = zip(*codes, strict=True)
     voxels = np.stack([np.interp(array, values, bytes_), inside]).round().astype(np.uint8)
     # Differences along a row deflate better than values.
-    deflated = zlib.compress(np.diff(voxels, axis=-1, prepend=np.uint8(0)).tobytes(), 9)
+    deflated = zlib.compress(np.diff(voxels, axis=-1, prepend=np.uint8(0)).tobytes())
     return {
         "label": one_line(visit.label),
         "date": one_line(visit.date),
