@@ -151,7 +151,10 @@ class MaskSource(Model):
 
 
 class PromptEntry(Model):
-    """One prompt: exactly one of point, line, box, mask."""
+    """One prompt: exactly one of point, line, box, mask, from.
+
+    `from` takes the lesion's line from a structured report (sr) or a presentation state (gsps) of the scan folder.
+    """
 
     visit: str = Field(default="baseline", description='"baseline" or a date, YYYY-MM-DD.')
     series: str = Field(default="", description="Role or SeriesInstanceUID; empty: the only CT that shows the place.")
@@ -163,6 +166,8 @@ class PromptEntry(Model):
     )
     box: tuple[Coordinates, Coordinates] | None = None
     mask: MaskSource | None = None
+    from_: Literal["", "sr", "gsps"] = Field(default="", alias="from", description="Whose line marks the lesion.")
+    label: str = Field(default="", description="Its tracking identifier or UID there; empty: the lesion's id.")
 
 
 class ReportedEntry(Model):

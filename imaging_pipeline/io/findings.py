@@ -45,6 +45,11 @@ _WORDS = {
     "W-SERIES-MIXED": ("one technique in all slices", "do not compare its densities between slices"),
     "N-SERIES-IMAGES": ("one image", f"{_FINE}: each image is taken as a series of its own"),
     "N-FILE-COPY": ("each slice once", f"{_FINE}: one of each is used"),
+    "W-VISIT-REFUSED": ("a series that can be used", "no number is taken there; transfer the series again"),
+    "N-VISIT-SEVERAL": (
+        "one series of a role",
+        "name one by its SeriesInstanceUID if another than the used one is meant",
+    ),
     # What the pixels mean
     "E-UNSUPPORTED": ("slices of a modality that has a loader", "leave it out, or export it as classic DICOM"),
     "E-PIX-FORMAT": ("MONOCHROME2, up to 16 bits, right-justified in 16", _AGAIN),

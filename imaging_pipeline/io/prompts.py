@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 from imaging_pipeline.config import LesionEntry, MaskSource, PixelPoint, PromptEntry
 from imaging_pipeline.domain.case import Visit
@@ -15,6 +15,9 @@ from imaging_pipeline.errors import ConfigurationError
 
 #: Finds the mask a prompt names, on the voxels of a series; the text is what to call the prompt in a refusal.
 FindMask = Callable[[MaskSource, Series, str], Mask]
+
+#: Finds the lines that objects of a kind draw of a lesion in a series: kind, what the lesion is called there, series.
+FindLines = Callable[[str, str, Series], Sequence[Line]]
 
 Placement = tuple[int, Series, Mark]
 
@@ -34,7 +37,9 @@ def lesion_of(entry: LesionEntry, tracking_uid: str) -> Lesion:
     )
 
 
-def placements(entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask) -> tuple[Placement, ...]:
+def placements(
+    entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask, find_lines: FindLines
+) -> tuple[Placement, ...]:
     """Every prompt of one lesion as (visit number, series, mark).
 
     Raises
@@ -42,13 +47,31 @@ def placements(entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMas
     ConfigurationError
         When a prompt's visit or series is not there, or two series show its place.
     """
-    found = []
+    found: list[Placement] = []
     for number, prompt in enumerate(entry.prompts, start=1):
         subject = f"lesion {entry.id}, prompt {number}"
+        _require_one_form(prompt, subject)
         visit = _visit_of(prompt, visits, subject)
-        series = _series_of(prompt, visit, subject)
-        found.append((visit.number, series, _mark(prompt, series, subject, find_mask)))
+        if prompt.from_:
+            series, line = _drawn(prompt, entry.id, visit, subject, find_lines)
+            found.append((visit.number, series, line))
+        else:
+            series = _series_of(prompt, visit, subject)
+            found.append((visit.number, series, _mark(prompt, series, subject, find_mask)))
     return tuple(found)
+
+
+def _require_one_form(prompt: PromptEntry, subject: str) -> None:
+    given = [name for name in ("point", "line", "box", "mask") if getattr(prompt, name) is not None]
+    given += ["from"] if prompt.from_ else []
+    if len(given) != 1:
+        raise ConfigurationError(
+            "E-PROMPT-FORM",
+            subject,
+            found=", ".join(given) or "no place",
+            expected="exactly one of point, line, box, mask, from",
+            remedy="write one prompt entry for each",
+        )
 
 
 def _visit_of(prompt: PromptEntry, visits: tuple[Visit, ...], subject: str) -> Visit:
@@ -65,13 +88,7 @@ def _visit_of(prompt: PromptEntry, visits: tuple[Visit, ...], subject: str) -> V
 
 
 def _series_of(prompt: PromptEntry, visit: Visit, subject: str) -> Series:
-    named = [
-        series
-        for series in visit.series
-        if series.grid is not None
-        and series.grid.space is Space.PATIENT
-        and prompt.series in ("", series.role, series.series_instance_uid)
-    ]
+    named = _named(prompt, visit)
     place = _place(prompt)
     showing = [series for series in named if place is None or (series.grid is not None and series.grid.contains(place))]
     if len(showing) == 1:
@@ -87,6 +104,33 @@ def _series_of(prompt: PromptEntry, visit: Visit, subject: str) -> Series:
     )
 
 
+def _named(prompt: PromptEntry, visit: Visit) -> list[Series]:
+    return [
+        series
+        for series in visit.series
+        if series.grid is not None
+        and series.grid.space is Space.PATIENT
+        and prompt.series in ("", series.role, series.series_instance_uid)
+    ]
+
+
+def _drawn(
+    prompt: PromptEntry, lesion_id: str, visit: Visit, subject: str, find_lines: FindLines
+) -> tuple[Series, Line]:
+    """The only line of the lesion that an object of the scan folder draws in the visit's series."""
+    label = prompt.label or lesion_id
+    drawn = [(series, line) for series in _named(prompt, visit) for line in find_lines(prompt.from_, label, series)]
+    if len(drawn) != 1:
+        raise ConfigurationError(
+            "E-PROMPT-LINE",
+            subject,
+            found=f"{len(drawn)} lines of '{label}' in {prompt.from_.upper()} objects at {visit.date}",
+            expected="one, on a series of that visit",
+            remedy="name it by `label`, its tracking identifier there, or its series; or write the line itself",
+        )
+    return drawn[0]
+
+
 def _place(prompt: PromptEntry) -> PointLps | None:
     if isinstance(prompt.point, tuple):
         return prompt.point
@@ -99,17 +143,6 @@ def _place(prompt: PromptEntry) -> PointLps | None:
 def _mark(prompt: PromptEntry, series: Series, subject: str, find_mask: FindMask) -> Mark:
     grid = series.grid
     assert grid is not None
-    given: Mapping[str, object] = {
-        name: value for name in ("point", "line", "box", "mask") if (value := getattr(prompt, name)) is not None
-    }
-    if len(given) != 1:
-        raise ConfigurationError(
-            "E-PROMPT-FORM",
-            subject,
-            found=", ".join(given) or "no place",
-            expected="exactly one of point, line, box, mask",
-            remedy="write one prompt entry for each",
-        )
     if isinstance(prompt.point, PixelPoint):
         return Point(as_point(grid.to_lps((prompt.point.slice, prompt.point.row, prompt.point.column))))
     if prompt.point is not None:

@@ -363,7 +363,7 @@ def test_a_point_in_the_patient_lies_in_no_plane(tmp_path):
     (patient,) = index(tmp_path, Config()).patients
     visit = Visit(0, "baseline", "2023-05-28", tuple(record.series for record in patient.series))
     entry = LesionEntry(id="L4", kind="bone", prompts=(PromptEntry(visit="baseline", point=(0.0, 0.0, 40.0)),))
-    ((_, series, _),) = placements(entry, (visit,), lambda *_: None)
+    ((_, series, _),) = placements(entry, (visit,), lambda *_: None, lambda *_: ())
     assert series.modality == "CT"
 
 
