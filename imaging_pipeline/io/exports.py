@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
 from imaging_pipeline import plugins
 from imaging_pipeline.config import Config
 from imaging_pipeline.domain.case import Case, Reported, Values
@@ -17,7 +15,7 @@ from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.cdisc import datasets
 from imaging_pipeline.io.datasets import dataset_json
 from imaging_pipeline.io.define_xml import define_xml
-from imaging_pipeline.io.objects import encoded
+from imaging_pipeline.io.objects import Written
 from imaging_pipeline.io.record import safe_name
 from imaging_pipeline.io.seg import Segmentation, segmentations
 from imaging_pipeline.io.structured_report import structured_report
@@ -50,9 +48,9 @@ def export_dicom(case: Case, values: Values, folder: Path, config: Config | None
         problems += refusals
         report = structured_report(case, values, visit, outlines)
         objects = {**_by_name(outlines), **({} if report is None else {"sr": report})}
-        for name, dataset in objects.items():
+        for name, file in objects.items():
             written.append(place / safe_name(visit.date or f"visit-{visit.number}") / f"{name}.dcm")
-            write_whole(written[-1], encoded(dataset))
+            write_whole(written[-1], file.content)
     return (*written, write_left_out(problems, place))
 
 
@@ -114,11 +112,11 @@ def write_left_out(problems: Iterable[Problem], folder: Path) -> Path:
     return path
 
 
-def _by_name(outlines: Iterable[Segmentation]) -> dict[str, Dataset]:
+def _by_name(outlines: Iterable[Segmentation]) -> dict[str, Written]:
     """A file name for each SEG: the role of its series, numbered where a visit has several of one role."""
-    objects: dict[str, Dataset] = {}
+    objects: dict[str, Written] = {}
     for outline in outlines:
         stem = f"seg_{safe_name(outline.series.role or outline.series.modality.lower())}"
         number = sum(name.partition("-")[0] == stem for name in objects) + 1
-        objects[stem if number == 1 else f"{stem}-{number}"] = outline.dataset
+        objects[stem if number == 1 else f"{stem}-{number}"] = outline.file
     return objects

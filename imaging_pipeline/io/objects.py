@@ -11,13 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
 from uuid import UUID
-
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filewriter import dcmwrite
-from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from imaging_pipeline import __version__
 from imaging_pipeline.domain.case import Case, Outcome, Sighting, Values, Visit
@@ -25,6 +19,7 @@ from imaging_pipeline.domain.codes import BILATERAL, LEFT, LESION, MASS, RIGHT, 
 from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.images import Mask, Series
 from imaging_pipeline.domain.lesions import Kind, Lesion
+from imaging_pipeline.io.part10 import EXPLICIT_LITTLE_ENDIAN, Item, elements, file_of
 
 PRODUCT = "imaging_pipeline"
 
@@ -46,17 +41,24 @@ _UNTOLD = (
 )
 
 
-def item(**values: Any) -> Dataset:
-    """A data set from its attributes."""
-    dataset = Dataset()
-    for keyword, value in values.items():
-        setattr(dataset, keyword, value)
-    return dataset
+@dataclass(frozen=True)
+class Written:
+    """A DICOM object as its file, and the names others refer to it by."""
+
+    content: bytes
+    sop_instance_uid: str
+    sop_class_uid: str
+    series: Series
 
 
-def coded(code: Code) -> list[Dataset]:
+def coded(code: Code) -> list[Item]:
     """A code sequence."""
-    return [item(CodeValue=code.value, CodingSchemeDesignator=code.scheme, CodeMeaning=code.meaning)]
+    return [{"CodeValue": code.value, "CodingSchemeDesignator": code.scheme, "CodeMeaning": code.meaning}]
+
+
+def reference(sop_class_uid: str, sop_instance_uid: str) -> Item:
+    """A reference to an object. Source: PS3.3 table 10-11."""
+    return {"ReferencedSOPClassUID": sop_class_uid, "ReferencedSOPInstanceUID": sop_instance_uid}
 
 
 def derived_uid(*content: object) -> str:
@@ -71,14 +73,14 @@ class Source:
     series: Series
     exact: bool
 
-    def image(self, slice_index: int) -> Dataset | None:
+    def image(self, slice_index: int) -> Item | None:
         """A reference to the image that is this slice; None where no one image is."""
         series = self.series
         if not self.exact:
             return None
         if series.frames:
-            return item(**self._named(0), ReferencedFrameNumber=series.frames[slice_index])
-        return item(**self._named(slice_index))
+            return {**self._named(0), "ReferencedFrameNumber": series.frames[slice_index]}
+        return self._named(slice_index)
 
     @property
     def frame_of_reference_uid(self) -> str:
@@ -86,15 +88,12 @@ class Source:
         stated = self.series.grid.frame_of_reference_uid if self.series.grid else ""
         return stated or derived_uid("frame of reference", self.series.series_instance_uid)
 
-    def images(self) -> list[Dataset]:
+    def images(self) -> list[Item]:
         """References to all instances of the series."""
-        return [item(**self._named(number)) for number in range(len(self.series.instances))]
+        return [self._named(number) for number in range(len(self.series.instances))]
 
-    def _named(self, number: int) -> dict[str, str]:
-        return {
-            "ReferencedSOPClassUID": self.series.sop_class_uid,
-            "ReferencedSOPInstanceUID": self.series.instances[number].sop_instance_uid,
-        }
+    def _named(self, number: int) -> Item:
+        return reference(self.series.sop_class_uid, self.series.instances[number].sop_instance_uid)
 
 
 @dataclass(frozen=True)
@@ -130,65 +129,60 @@ def _series_of(sighting: Sighting, mask: Mask, visit: Visit) -> Series:
     return (holding or named)[0]
 
 
-def document(case: Case, visit: Visit, series: Series, *, modality: str, sop_class_uid: str, number: int) -> Dataset:
-    """An object of the study a series belongs to, still without its content and without its own name."""
-    date = visit.date.replace("-", "")
-    return item(
-        SOPClassUID=sop_class_uid,
-        SpecificCharacterSet="ISO_IR 192",
+def written(
+    case: Case, visit: Visit, series: Series, content: Item, *, modality: str, sop_class_uid: str, number: int
+) -> Written:
+    """An object of the study a series belongs to, named by all that it says."""
+    series_uid = derived_uid(modality, case.case, visit.number, series.series_instance_uid)
+    encoded = elements({**_head(case, visit, series, sop_class_uid), **content})
+    encoded |= elements({"Modality": modality, "SeriesInstanceUID": series_uid, "SeriesNumber": number})
+    name = derived_uid(*(encoded[tag] for tag in sorted(encoded)))
+    encoded |= elements({"SOPInstanceUID": name})
+    meta = {
+        "MediaStorageSOPClassUID": sop_class_uid,
+        "MediaStorageSOPInstanceUID": name,
+        "TransferSyntaxUID": EXPLICIT_LITTLE_ENDIAN,
+        "ImplementationClassUID": derived_uid(PRODUCT),
+        "ImplementationVersionName": PRODUCT[:16].upper(),
+    }
+    own = Series(series_uid, series.study_instance_uid, sop_class_uid, modality, visit.date, "", ())
+    return Written(file_of(encoded, meta), name, sop_class_uid, own)
+
+
+def _head(case: Case, visit: Visit, series: Series, sop_class_uid: str) -> Item:
+    return {
+        "SOPClassUID": sop_class_uid,
+        "SpecificCharacterSet": "ISO_IR 192",
         **dict.fromkeys(_UNTOLD, ""),
-        PatientName=case.case,
-        PatientID=case.case,
-        PatientIdentityRemoved="YES",
-        DeidentificationMethod="written under a pseudonym",
-        StudyInstanceUID=series.study_instance_uid,
-        StudyDate=series.date.replace("-", ""),
-        Modality=modality,
-        SeriesInstanceUID=derived_uid(modality, case.case, visit.number, series.series_instance_uid),
-        SeriesNumber=number,
-        InstanceNumber=1,
-        ContentDate=date,
-        ContentTime="000000",
-        Manufacturer=PRODUCT,
-        ManufacturerModelName=PRODUCT,
-        DeviceSerialNumber=PRODUCT,
-        SoftwareVersions=__version__,
-    )
+        "PatientName": case.case,
+        "PatientID": case.case,
+        "PatientIdentityRemoved": "YES",
+        "DeidentificationMethod": "written under a pseudonym",
+        "StudyInstanceUID": series.study_instance_uid,
+        "StudyDate": series.date.replace("-", ""),
+        "InstanceNumber": 1,
+        "ContentDate": visit.date.replace("-", ""),
+        "ContentTime": "000000",
+        "Manufacturer": PRODUCT,
+        "ManufacturerModelName": PRODUCT,
+        "DeviceSerialNumber": PRODUCT,
+        "SoftwareVersions": __version__,
+    }
 
 
-def named(dataset: Dataset) -> Dataset:
-    """The object with a SOPInstanceUID derived from all that it says."""
-    dataset.SOPInstanceUID = derived_uid(encoded(dataset, ""))
-    return dataset
-
-
-def encoded(dataset: Dataset, sop_instance_uid: str | None = None) -> bytes:
-    """The object as a DICOM file."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID if sop_instance_uid is None else sop_instance_uid)
-    meta.ImplementationClassUID = UID(derived_uid(PRODUCT))
-    meta.ImplementationVersionName = PRODUCT[:16].upper()
-    dataset.file_meta = meta
-    stream = BytesIO()
-    dcmwrite(stream, dataset, enforce_file_format=sop_instance_uid is None)
-    return stream.getvalue()
-
-
-def by_study(references: Iterable[tuple[Series, Dataset]]) -> list[Dataset]:
+def by_study(references: Iterable[tuple[Series, Item]]) -> list[Item]:
     """References arranged by study and series, each once. Source: PS3.3 table 10-11 and C.17.2.1."""
-    studies: dict[str, dict[str, dict[str, Dataset]]] = {}
-    for series, reference in references:
+    studies: dict[str, dict[str, dict[str, Item]]] = {}
+    for series, referred in references:
         of_series = studies.setdefault(series.study_instance_uid, {}).setdefault(series.series_instance_uid, {})
-        of_series.setdefault(str(reference.ReferencedSOPInstanceUID), reference)
+        of_series.setdefault(referred["ReferencedSOPInstanceUID"], referred)
     return [
-        item(
-            StudyInstanceUID=study,
-            ReferencedSeriesSequence=[
-                item(SeriesInstanceUID=uid, ReferencedSOPSequence=list(instances.values()))
+        {
+            "StudyInstanceUID": study,
+            "ReferencedSeriesSequence": [
+                {"SeriesInstanceUID": uid, "ReferencedSOPSequence": [*instances.values()]}
                 for uid, instances in of_study.items()
             ],
-        )
+        }
         for study, of_study in studies.items()
     ]

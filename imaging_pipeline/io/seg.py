@@ -12,8 +12,6 @@ from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.tag import Tag
 
 from imaging_pipeline import __version__
 from imaging_pipeline.domain.case import Case, Values, Visit
@@ -25,13 +23,13 @@ from imaging_pipeline.io.objects import (
     FINDINGS,
     LATERALITIES,
     Outlined,
+    Written,
     coded,
     derived_uid,
-    document,
-    item,
-    named,
     outlined,
+    written,
 )
+from imaging_pipeline.io.part10 import Item
 
 SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -55,7 +53,7 @@ _COLOURS = (
 class Segmentation:
     """A SEG, the series it was drawn on, and the number of each lesion's segment."""
 
-    dataset: Dataset
+    file: Written
     series: Series
     segments: dict[str, int]
 
@@ -63,18 +61,18 @@ class Segmentation:
 def segmentations(case: Case, values: Values, visit: Visit) -> tuple[tuple[Segmentation, ...], tuple[Problem, ...]]:
     """The outlines of a visit, series by series, and why a series has none: it has no place in the patient."""
     found = sorted(outlined(case, values, visit), key=_series_uid)
-    written: list[Segmentation] = []
+    made: list[Segmentation] = []
     problems: list[Problem] = []
     for number, (_, group) in enumerate(groupby(found, key=_series_uid)):
         members = tuple(group)
         segments = {member.lesion.lesion_id: place for place, member in enumerate(members, start=1)}
         try:
-            dataset = _segmentation(case, visit, members, number)
+            file = _segmentation(case, visit, members, number)
         except SpaceError as refusal:
             problems.append(refusal.problem)
         else:
-            written.append(Segmentation(dataset, members[0].source.series, segments))
-    return tuple(written), tuple(problems)
+            made.append(Segmentation(file, members[0].source.series, segments))
+    return tuple(made), tuple(problems)
 
 
 def _series_uid(seen: Outlined) -> str:
@@ -82,30 +80,32 @@ def _series_uid(seen: Outlined) -> str:
     return f"{seen.source.series.series_instance_uid} {seen.source.series.grid}"
 
 
-def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number: int) -> Dataset:
-    series = members[0].source.series
-    grid = _placed(series)
-    dataset = document(case, visit, series, modality="SEG", sop_class_uid=SOP_CLASS_UID, number=9000 + number)
-    dataset.update(_image(grid))
-    dataset.FrameOfReferenceUID = members[0].source.frame_of_reference_uid
-    dataset.SeriesDescription = "Lesion outlines"
-    dataset.SegmentSequence = [_segment(member, place) for place, member in enumerate(members, start=1)]
+def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number: int) -> Written:
+    source = members[0].source
+    grid = _placed(source.series)
     frames = [
         (place, member, slice_index, pixels)
         for place, member in enumerate(members, start=1)
         for slice_index, pixels in _slices(member.mask, grid)
     ]
     used = sorted({slice_index for _, _, slice_index, _ in frames})
-    dataset.PerFrameFunctionalGroupsSequence = [
-        _frame(member, place, slice_index, used.index(slice_index) + 1, grid)
-        for place, member, slice_index, _ in frames
-    ]
-    dataset.SharedFunctionalGroupsSequence = [_shared(grid)]
-    dataset.ReferencedSeriesSequence = [_referenced(members, used)]
-    dataset.NumberOfFrames = len(frames)
-    dataset.PixelData = _packed([pixels for *_, pixels in frames])
-    dataset["PixelData"].VR = "OB"
-    return named(dataset)
+    content = {
+        **_image(grid),
+        "SeriesDescription": "Lesion outlines",
+        "FrameOfReferenceUID": source.frame_of_reference_uid,
+        "SegmentSequence": [_segment(member, place) for place, member in enumerate(members, start=1)],
+        "SharedFunctionalGroupsSequence": [_shared(grid)],
+        "PerFrameFunctionalGroupsSequence": [
+            _frame(member, place, slice_index, used.index(slice_index) + 1, grid)
+            for place, member, slice_index, _ in frames
+        ],
+        "ReferencedSeriesSequence": [_referenced(members, used)],
+        "NumberOfFrames": len(frames),
+        "PixelData": _packed([pixels for *_, pixels in frames]),
+    }
+    return written(
+        case, visit, source.series, content, modality="SEG", sop_class_uid=SOP_CLASS_UID, number=9000 + number
+    )
 
 
 def _placed(series: Series) -> Grid:
@@ -115,73 +115,74 @@ def _placed(series: Series) -> Grid:
     return grid
 
 
-def _image(grid: Grid) -> Dataset:
+def _image(grid: Grid) -> Item:
     """What all frames share: their size and kind, and the two dimensions that order them."""
     organisation = derived_uid("dimensions of a SEG", grid)
     pointers = ((0x0062000B, 0x0062000A, "Segment"), (0x00200032, 0x00209113, "Position"))
-    return item(
-        ImageType=["DERIVED", "PRIMARY"],
-        PositionReferenceIndicator="",
-        Rows=grid.shape[1],
-        Columns=grid.shape[2],
-        SamplesPerPixel=1,
-        PhotometricInterpretation="MONOCHROME2",
-        BitsAllocated=1,
-        BitsStored=1,
-        HighBit=0,
-        PixelRepresentation=0,
-        LossyImageCompression="00",
-        SegmentationType="BINARY",
-        ContentLabel="LESIONS",
-        ContentDescription="Lesion outlines",
-        ContentCreatorName="",
-        DimensionOrganizationSequence=[item(DimensionOrganizationUID=organisation)],
-        DimensionIndexSequence=[
-            item(
-                DimensionOrganizationUID=organisation,
-                DimensionIndexPointer=Tag(pointer),
-                FunctionalGroupPointer=Tag(group),
-                DimensionDescriptionLabel=label,
-            )
+    return {
+        "ImageType": ["DERIVED", "PRIMARY"],
+        "PositionReferenceIndicator": "",
+        "Rows": grid.shape[1],
+        "Columns": grid.shape[2],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 1,
+        "BitsStored": 1,
+        "HighBit": 0,
+        "PixelRepresentation": 0,
+        "LossyImageCompression": "00",
+        "SegmentationType": "BINARY",
+        "ContentLabel": "LESIONS",
+        "ContentDescription": "Lesion outlines",
+        "ContentCreatorName": "",
+        "DimensionOrganizationSequence": [{"DimensionOrganizationUID": organisation}],
+        "DimensionIndexSequence": [
+            {
+                "DimensionOrganizationUID": organisation,
+                "DimensionIndexPointer": pointer,
+                "FunctionalGroupPointer": group,
+                "DimensionDescriptionLabel": label,
+            }
             for pointer, group, label in pointers
         ],
-    )
+    }
 
 
-def _segment(seen: Outlined, number: int) -> Dataset:
-    lesion, colour = seen.lesion, _COLOURS[(number - 1) % len(_COLOURS)]
-    segment = item(
-        SegmentNumber=number,
-        SegmentLabel=lesion.lesion_id,
-        SegmentDescription=lesion.label[:64],
-        SegmentedPropertyCategoryCodeSequence=coded(_ABNORMAL),
-        SegmentedPropertyTypeCodeSequence=coded(FINDINGS[lesion.kind]),
-        TrackingID=lesion.lesion_id,
-        TrackingUID=lesion.tracking_uid,
-        RecommendedDisplayCIELabValue=list(colour),
-    )
-    segment.update(_algorithm(seen))
-    if lesion.place is not None:
-        (region,) = segment.AnatomicRegionSequence = coded(lesion.place)
+def _segment(seen: Outlined, number: int) -> Item:
+    lesion, place = seen.lesion, seen.lesion.place
+    segment = {
+        "SegmentNumber": number,
+        "SegmentLabel": lesion.lesion_id,
+        "SegmentDescription": lesion.label[:64],
+        "SegmentedPropertyCategoryCodeSequence": coded(_ABNORMAL),
+        "SegmentedPropertyTypeCodeSequence": coded(FINDINGS[lesion.kind]),
+        "TrackingID": lesion.lesion_id,
+        "TrackingUID": lesion.tracking_uid,
+        "RecommendedDisplayCIELabValue": _COLOURS[(number - 1) % len(_COLOURS)],
+        **_algorithm(seen),
+    }
+    if place is not None:
+        (region,) = segment["AnatomicRegionSequence"] = coded(place)
         if lesion.laterality:
-            region.AnatomicRegionModifierSequence = coded(LATERALITIES[lesion.laterality])
+            region["AnatomicRegionModifierSequence"] = coded(LATERALITIES[lesion.laterality])
     return segment
 
 
-def _algorithm(seen: Outlined) -> Dataset:
+def _algorithm(seen: Outlined) -> Item:
     """Who drew it: confidence is given by a program, never by a person or a file."""
     if seen.mask.confidence is None:
-        return item(SegmentAlgorithmType="MANUAL")
-    identified = item(
-        AlgorithmFamilyCodeSequence=coded(_FAMILY),
-        AlgorithmName=seen.mask.maker[:64],
-        AlgorithmVersion=__version__,
-    )
-    return item(
-        SegmentAlgorithmType="SEMIAUTOMATIC",
-        SegmentAlgorithmName=seen.mask.maker[:64],
-        SegmentationAlgorithmIdentificationSequence=[identified],
-    )
+        return {"SegmentAlgorithmType": "MANUAL"}
+    maker = seen.mask.maker[:64]
+    identified = {
+        "AlgorithmFamilyCodeSequence": coded(_FAMILY),
+        "AlgorithmName": maker,
+        "AlgorithmVersion": __version__,
+    }
+    return {
+        "SegmentAlgorithmType": "SEMIAUTOMATIC",
+        "SegmentAlgorithmName": maker,
+        "SegmentationAlgorithmIdentificationSequence": [identified],
+    }
 
 
 def _slices(mask: Mask, grid: Grid) -> Iterator[tuple[int, NDArray[np.bool_]]]:
@@ -194,48 +195,50 @@ def _slices(mask: Mask, grid: Grid) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         yield int(first + number), pixels
 
 
-def _frame(seen: Outlined, number: int, slice_index: int, position: int, grid: Grid) -> Dataset:
-    frame = item(
-        FrameContentSequence=[item(DimensionIndexValues=[number, position])],
-        PlanePositionSequence=[item(ImagePositionPatient=_decimals(grid.to_lps((slice_index, 0, 0))))],
-        SegmentIdentificationSequence=[item(ReferencedSegmentNumber=number)],
-        DerivationImageSequence=[],
-    )
+def _frame(seen: Outlined, number: int, slice_index: int, position: int, grid: Grid) -> Item:
     image = seen.source.image(slice_index)
+    derivations = []
     if image is not None:
-        image.PurposeOfReferenceCodeSequence = coded(_SOURCE_IMAGE)
-        frame.DerivationImageSequence = [item(DerivationCodeSequence=coded(_SEGMENTATION), SourceImageSequence=[image])]
-    return frame
+        named = {**image, "PurposeOfReferenceCodeSequence": coded(_SOURCE_IMAGE)}
+        derivations = [{"DerivationCodeSequence": coded(_SEGMENTATION), "SourceImageSequence": [named]}]
+    return {
+        "FrameContentSequence": [{"DimensionIndexValues": [number, position]}],
+        "PlanePositionSequence": [{"ImagePositionPatient": _decimals(grid.to_lps((slice_index, 0, 0)))}],
+        "SegmentIdentificationSequence": [{"ReferencedSegmentNumber": number}],
+        "DerivationImageSequence": derivations,
+    }
 
 
-def _shared(grid: Grid) -> Dataset:
+def _shared(grid: Grid) -> Item:
     slice_mm, row_mm, column_mm = grid.spacing_mm
     down, across = grid.directions[:, 1], grid.directions[:, 2]
-    measures = item(
-        SliceThickness=_decimal(slice_mm),
-        SpacingBetweenSlices=_decimal(slice_mm),
-        PixelSpacing=_decimals((row_mm, column_mm)),
-    )
-    return item(
-        PixelMeasuresSequence=[measures],
-        PlaneOrientationSequence=[item(ImageOrientationPatient=_decimals((*across, *down)))],
-    )
+    measures = {
+        "SliceThickness": _decimal(slice_mm),
+        "SpacingBetweenSlices": _decimal(slice_mm),
+        "PixelSpacing": _decimals((row_mm, column_mm)),
+    }
+    return {
+        "PixelMeasuresSequence": [measures],
+        "PlaneOrientationSequence": [{"ImageOrientationPatient": _decimals((*across, *down))}],
+    }
 
 
-def _referenced(members: Sequence[Outlined], used: Sequence[int]) -> Dataset:
+def _referenced(members: Sequence[Outlined], used: Sequence[int]) -> Item:
+    """The images drawn on, each once; frames are named by the frames that use them."""
     source = members[0].source
     images = [image for place in used if (image := source.image(place)) is not None] or source.images()
-    instances = {image.ReferencedSOPInstanceUID: image for image in images}
+    instances = {image["ReferencedSOPInstanceUID"]: image for image in images}
     for image in instances.values():
-        # The series is named once as a whole; frames are named by the frames that use them.
         image.pop("ReferencedFrameNumber", None)
-    return item(SeriesInstanceUID=source.series.series_instance_uid, ReferencedInstanceSequence=[*instances.values()])
+    return {
+        "SeriesInstanceUID": source.series.series_instance_uid,
+        "ReferencedInstanceSequence": [*instances.values()],
+    }
 
 
 def _packed(frames: Sequence[NDArray[np.bool_]]) -> bytes:
     """Frames end to end, eight pixels to a byte, the first in the lowest bit. Source: PS3.5 8.1.1 and annex D."""
-    bits = np.packbits(np.stack(frames).ravel(), bitorder="little").tobytes()
-    return bits + b"\0" * (len(bits) % 2)
+    return np.packbits(np.stack(frames).ravel(), bitorder="little").tobytes()
 
 
 def _decimals(numbers: Sequence[float] | NDArray[np.float64]) -> list[str]:

@@ -18,7 +18,6 @@ from datetime import date
 from decimal import Decimal
 
 import numpy as np
-from pydicom.dataset import Dataset
 
 from imaging_pipeline import __version__
 from imaging_pipeline.domain.case import Assessment, Case, Measurement, Outcome, Segmented, Sighting, Values, Visit
@@ -32,14 +31,15 @@ from imaging_pipeline.io.objects import (
     LATERALITIES,
     PRODUCT,
     Source,
+    Written,
     by_study,
     coded,
     derived_uid,
-    document,
-    item,
-    named,
     outlined,
+    reference,
+    written,
 )
+from imaging_pipeline.io.part10 import Item
 from imaging_pipeline.io.seg import Segmentation
 from imaging_pipeline.io.tables import chosen, number
 
@@ -124,32 +124,25 @@ _ENGLISH = Code("en", "RFC5646", "English")
 class _Cited:
     """The objects a report speaks of, in the order they are first spoken of."""
 
-    references: list[tuple[Series, Dataset]] = field(default_factory=list)
-    images: dict[str, Dataset] = field(default_factory=dict)
+    references: list[tuple[Series, Item]] = field(default_factory=list)
+    images: dict[str, Item] = field(default_factory=dict)
 
-    def image(self, series: Series, reference: Dataset) -> None:
+    def image(self, series: Series, image: Item) -> None:
         """Cite an image of the source."""
-        plain = item(
-            ReferencedSOPClassUID=reference.ReferencedSOPClassUID,
-            ReferencedSOPInstanceUID=reference.ReferencedSOPInstanceUID,
-        )
+        plain = reference(image["ReferencedSOPClassUID"], image["ReferencedSOPInstanceUID"])
         self.references.append((series, plain))
-        self.images.setdefault(reference.ReferencedSOPInstanceUID, plain)
+        self.images.setdefault(image["ReferencedSOPInstanceUID"], plain)
 
-    def segmentation(self, segmentation: Segmentation) -> Dataset:
+    def segmentation(self, segmentation: Segmentation) -> Item:
         """Cite a SEG."""
-        dataset = segmentation.dataset
-        reference = item(
-            ReferencedSOPClassUID=dataset.SOPClassUID,
-            ReferencedSOPInstanceUID=dataset.SOPInstanceUID,
-        )
-        self.references.append((_series_of(dataset), reference))
-        return reference
+        plain = reference(segmentation.file.sop_class_uid, segmentation.file.sop_instance_uid)
+        self.references.append((segmentation.file.series, plain))
+        return plain
 
 
 def structured_report(
     case: Case, values: Values, visit: Visit, segmentations: Sequence[Segmentation]
-) -> Dataset | None:
+) -> Written | None:
     """The report of a visit, its lines on the source images, its outlines in the SEGs; None when nothing was seen."""
     seen = [sighting for sighting in case.sightings if sighting.visit == visit.number]
     sources = {each.lesion.lesion_id: each.source for each in outlined(case, values, visit)}
@@ -159,38 +152,35 @@ def structured_report(
     cited = _Cited()
     writer = _Groups(case, visit, sources, segmentations, cited, chosen(case.measurements))
     groups = [writer.group(sighting) for sighting in seen]
-    dataset = document(case, visit, series, modality="SR", sop_class_uid=SOP_CLASS_UID, number=9500)
-    dataset.update(_root(_content(case, visit, groups, cited, series)))
-    dataset.CurrentRequestedProcedureEvidenceSequence = by_study(cited.references)
-    if not cited.references:
-        del dataset.CurrentRequestedProcedureEvidenceSequence
-    return named(dataset)
+    content = _root(_content(case, visit, groups, cited, series))
+    if cited.references:
+        content["CurrentRequestedProcedureEvidenceSequence"] = by_study(cited.references)
+    return written(case, visit, series, content, modality="SR", sop_class_uid=SOP_CLASS_UID, number=9500)
 
 
-def _root(content: list[Dataset]) -> Dataset:
-    return item(
-        SeriesDescription="Lesion measurements",
-        CodingSchemeIdentificationSequence=[
-            item(
-                CodingSchemeDesignator=OWN_SCHEME,
-                CodingSchemeUID=derived_uid(OWN_SCHEME),
-                CodingSchemeName=f"quantities and criteria of {PRODUCT}",
-                CodingSchemeResponsibleOrganization=PRODUCT,
-            )
-        ],
-        ReferencedPerformedProcedureStepSequence=[],
-        PerformedProcedureCodeSequence=[],
-        CompletionFlag="COMPLETE",
-        VerificationFlag="UNVERIFIED",
-        ValueType="CONTAINER",
-        ConceptNameCodeSequence=coded(_dcm("126000", "Imaging Measurement Report")),
-        ContinuityOfContent="SEPARATE",
-        ContentTemplateSequence=_template("1500"),
-        ContentSequence=content,
-    )
+def _root(content: list[Item]) -> Item:
+    scheme = {
+        "CodingSchemeDesignator": OWN_SCHEME,
+        "CodingSchemeUID": derived_uid(OWN_SCHEME),
+        "CodingSchemeName": f"quantities and criteria of {PRODUCT}",
+        "CodingSchemeResponsibleOrganization": PRODUCT,
+    }
+    return {
+        "SeriesDescription": "Lesion measurements",
+        "CodingSchemeIdentificationSequence": [scheme],
+        "ReferencedPerformedProcedureStepSequence": [],
+        "PerformedProcedureCodeSequence": [],
+        "CompletionFlag": "COMPLETE",
+        "VerificationFlag": "UNVERIFIED",
+        "ValueType": "CONTAINER",
+        "ConceptNameCodeSequence": coded(_dcm("126000", "Imaging Measurement Report")),
+        "ContinuityOfContent": "SEPARATE",
+        "ContentTemplateSequence": _template("1500"),
+        "ContentSequence": content,
+    }
 
 
-def _content(case: Case, visit: Visit, groups: list[Dataset], cited: _Cited, series: Series) -> list[Dataset]:
+def _content(case: Case, visit: Visit, groups: list[Item], cited: _Cited, series: Series) -> list[Item]:
     """The children of the root, in the order TID 1500 gives them."""
     judged = [assessment for assessment in case.assessments if assessment.visit == visit.number]
     procedure = _PROCEDURES.get(series.modality, _IMAGING)
@@ -227,7 +217,7 @@ class _Groups:
     cited: _Cited
     numbers: Mapping[tuple[str, int, str], Measurement]
 
-    def group(self, sighting: Sighting) -> Dataset:
+    def group(self, sighting: Sighting) -> Item:
         """One lesion: whose it is, when, what it is, where its outline lies, and its numbers."""
         lesion = next(each for each in self.case.lesions if each.lesion_id == sighting.lesion_id)
         outline = self._outline(lesion)
@@ -248,11 +238,11 @@ class _Groups:
         found = (self.numbers.get((lesion.lesion_id, self.visit.number, name)) for name in names)
         return [measurement for measurement in found if measurement is not None]
 
-    def _outline(self, lesion: Lesion) -> list[Dataset]:
+    def _outline(self, lesion: Lesion) -> list[Item]:
         for segmentation in self.segmentations:
             if lesion.lesion_id in segmentation.segments:
                 cited = self.cited.segmentation(segmentation)
-                segment = item(**_values(cited), ReferencedSegmentNumber=segmentation.segments[lesion.lesion_id])
+                segment = {**cited, "ReferencedSegmentNumber": segmentation.segments[lesion.lesion_id]}
                 series_uid = segmentation.series.series_instance_uid
                 return [
                     _item("CONTAINS", "IMAGE", _dcm("121191", "Referenced Segment"), ReferencedSOPSequence=[segment]),
@@ -260,7 +250,7 @@ class _Groups:
                 ]
         return []
 
-    def _number(self, measurement: Measurement, lesion: Lesion) -> Dataset:
+    def _number(self, measurement: Measurement, lesion: Lesion) -> Item:
         quantity = CATALOGUE[measurement.quantity]
         assert quantity.code is not None
         ends = getattr(measurement.evidence, "points_lps", ())
@@ -274,7 +264,7 @@ class _Groups:
         value = number(measurement.value, quantity.name)
         return _num(quantity.code, value, quantity.unit, children)
 
-    def _line(self, ends: Sequence[PointLps], source: Source) -> Dataset:
+    def _line(self, ends: Sequence[PointLps], source: Source) -> Item:
         """A line on the slice it lies in, or in space where no one image shows it."""
         grid = source.series.grid
         assert grid is not None
@@ -304,7 +294,7 @@ class _Groups:
         )
 
 
-def _time_point(case: Case, visit: Visit) -> list[Dataset]:
+def _time_point(case: Case, visit: Visit) -> list[Item]:
     kind = _POSTTREATMENT if visit.number else _BASELINE
     parts = [
         _text("HAS OBS CONTEXT", Code("C2348792", "UMLS", "Time Point"), visit.label),
@@ -316,29 +306,29 @@ def _time_point(case: Case, visit: Visit) -> list[Dataset]:
         days = (date.fromisoformat(visit.date) - date.fromisoformat(first)).days
         event = _code("HAS CONCEPT MOD", _dcm("128741", "Longitudinal Temporal Event Type"), _dcm("121079", "Baseline"))
         offset = _num(_dcm("128740", "Longitudinal Temporal Offset from Event"), str(days), "d", [event])
-        offset.RelationshipType = "HAS OBS CONTEXT"
+        offset["RelationshipType"] = "HAS OBS CONTEXT"
         parts.append(offset)
     return parts
 
 
-def _site(lesion: Lesion) -> list[Dataset]:
+def _site(lesion: Lesion) -> list[Item]:
     if lesion.place is None:
         return []
     site = _code("HAS CONCEPT MOD", Code("363698007", "SCT", "Finding Site"), lesion.place)
     if lesion.laterality:
         side = LATERALITIES[lesion.laterality]
-        site.ContentSequence = [_code("HAS CONCEPT MOD", Code("272741003", "SCT", "Laterality"), side)]
+        site["ContentSequence"] = [_code("HAS CONCEPT MOD", Code("272741003", "SCT", "Laterality"), side)]
     return [site]
 
 
-def _state(lesion: Lesion, sighting: Sighting) -> list[Dataset]:
+def _state(lesion: Lesion, sighting: Sighting) -> list[Item]:
     """Its part in the response, and what became of looking for it where there is no number."""
     category, state = CATEGORIES.get(lesion.role), STATES.get(sighting.outcome)
     told = [_code("CONTAINS", BASELINE_CATEGORY, category)] if category else []
     return [*told, _code("CONTAINS", TUMOR_STATE, state)] if state else told
 
 
-def _algorithm(measurement: Measurement) -> list[Dataset]:
+def _algorithm(measurement: Measurement) -> list[Item]:
     name = PRODUCT if isinstance(measurement.evidence, Segmented) else f"{PRODUCT}, {measurement.evidence.kind}"
     return [
         _text("HAS CONCEPT MOD", _dcm("111001", "Algorithm Name"), name),
@@ -346,13 +336,13 @@ def _algorithm(measurement: Measurement) -> list[Dataset]:
     ]
 
 
-def _sum(assessment: Assessment) -> Dataset:
+def _sum(assessment: Assessment) -> Item:
     assert assessment.sum_mm is not None
     value = format(Decimal(assessment.sum_mm), "f")
     return _num(_own("SUMDIAM", "Sum of Diameters"), value, MM, [_method(assessment)])
 
 
-def _responses(assessment: Assessment) -> Iterable[Dataset]:
+def _responses(assessment: Assessment) -> Iterable[Item]:
     answers: tuple[tuple[Code, str, Mapping[str, Code]], ...] = (
         (_dcm("112048", "Current Response"), assessment.overall, _RESPONSES),
         (_own("TRGRESP", "Target Response"), assessment.target, _TARGETS),
@@ -364,7 +354,7 @@ def _responses(assessment: Assessment) -> Iterable[Dataset]:
         if answer:
             code = codes.get(answer) or _own(answer.upper()[:16], answer)
             response = _code("CONTAINS", concept, code)
-            response.ContentSequence = [_method(assessment)]
+            response["ContentSequence"] = [_method(assessment)]
             yield response
 
 
@@ -372,7 +362,7 @@ def _new_lesion(assessment: Assessment) -> str:
     return "" if assessment.new_lesion == "no" else assessment.new_lesion
 
 
-def _method(assessment: Assessment) -> Dataset:
+def _method(assessment: Assessment) -> Item:
     name = assessment.criterion
     method = _METHODS.get(name) or _own(name.upper()[:16], name)
     return _code("HAS CONCEPT MOD", _dcm("112021", "Response Evaluation Method"), method)
@@ -381,51 +371,35 @@ def _method(assessment: Assessment) -> Dataset:
 # ---- Content items
 
 
-def _item(relationship: str, value_type: str, name: Code | None, **values: object) -> Dataset:
-    dataset = item(RelationshipType=relationship, ValueType=value_type, **values)
-    if name is not None:
-        dataset.ConceptNameCodeSequence = coded(name)
-    return dataset
+def _item(relationship: str, value_type: str, name: Code | None, **values: object) -> Item:
+    named = {} if name is None else {"ConceptNameCodeSequence": coded(name)}
+    return {"RelationshipType": relationship, "ValueType": value_type, **named, **values}
 
 
-def _container(name: Code, content: list[Dataset], template: str = "") -> Dataset:
+def _container(name: Code, content: list[Item], template: str = "") -> Item:
     container = _item("CONTAINS", "CONTAINER", name, ContinuityOfContent="SEPARATE", ContentSequence=content)
     if template:
-        container.ContentTemplateSequence = _template(template)
+        container["ContentTemplateSequence"] = _template(template)
     return container
 
 
-def _template(identifier: str) -> list[Dataset]:
-    return [item(MappingResource="DCMR", TemplateIdentifier=identifier)]
+def _template(identifier: str) -> list[Item]:
+    return [{"MappingResource": "DCMR", "TemplateIdentifier": identifier}]
 
 
-def _code(relationship: str, name: Code, value: Code) -> Dataset:
+def _code(relationship: str, name: Code, value: Code) -> Item:
     return _item(relationship, "CODE", name, ConceptCodeSequence=coded(value))
 
 
-def _text(relationship: str, name: Code, value: str) -> Dataset:
+def _text(relationship: str, name: Code, value: str) -> Item:
     return _item(relationship, "TEXT", name, TextValue=value)
 
 
-def _uid(relationship: str, name: Code, value: str) -> Dataset:
+def _uid(relationship: str, name: Code, value: str) -> Item:
     return _item(relationship, "UIDREF", name, UID=value)
 
 
-def _num(name: Code, value: str, unit: str, children: list[Dataset]) -> Dataset:
+def _num(name: Code, value: str, unit: str, children: list[Item]) -> Item:
     units = coded(Code(unit, "UCUM", UNITS.get(unit, unit)))
-    measured = item(NumericValue=value, MeasurementUnitsCodeSequence=units)
+    measured = {"NumericValue": value, "MeasurementUnitsCodeSequence": units}
     return _item("CONTAINS", "NUM", name, MeasuredValueSequence=[measured], ContentSequence=children)
-
-
-def _values(reference: Dataset) -> dict[str, str]:
-    return {
-        "ReferencedSOPClassUID": reference.ReferencedSOPClassUID,
-        "ReferencedSOPInstanceUID": reference.ReferencedSOPInstanceUID,
-    }
-
-
-def _series_of(dataset: Dataset) -> Series:
-    """An object of ours as the series it is in."""
-    return Series(
-        dataset.SeriesInstanceUID, dataset.StudyInstanceUID, dataset.SOPClassUID, dataset.Modality, "", "", ()
-    )

@@ -13,7 +13,6 @@ from imaging_pipeline.domain.geometry import Space
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.masks import read_mask_on
-from imaging_pipeline.io.objects import encoded
 from imaging_pipeline.io.seg import segmentations
 from tests.io.cases import HOSTILE
 from tests.io.exported import REAL, by_hand, framed, mini, real
@@ -26,7 +25,7 @@ def written(tmp_path, case, values, visit=0):
     paths = {}
     for number, segmentation in enumerate(found):
         path = tmp_path / f"{visit}_{number}.dcm"
-        path.write_bytes(encoded(segmentation.dataset))
+        path.write_bytes(segmentation.file.content)
         paths[segmentation.series.series_instance_uid] = path
     return paths
 
@@ -180,9 +179,9 @@ def test_the_patient_goes_by_a_pseudonym_and_the_study_by_its_own_name(tmp_path)
 def test_equal_cases_give_equal_bytes_and_other_outlines_another_name(tmp_path):
     case, values = by_hand()
     first, again = (segmentations(case, values, case.visits[0])[0] for _ in range(2))
-    assert [encoded(each.dataset) for each in first] == [encoded(each.dataset) for each in again]
+    assert [each.file.content for each in first] == [each.file.content for each in again]
     other = segmentations(case, values, case.visits[1])[0]
-    names = [each.dataset.SOPInstanceUID for each in (*first, *other)]
+    names = [each.file.sop_instance_uid for each in (*first, *other)]
     assert len(set(names)) == len(names)
     assert all(name.startswith("2.25.") and len(name) <= 64 for name in names)
 

@@ -11,7 +11,6 @@ from imaging_pipeline.domain.case import Outcome
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.dicom import SeriesRecord
-from imaging_pipeline.io.objects import encoded
 from imaging_pipeline.io.seg import segmentations
 from imaging_pipeline.io.sr import read_lines, read_measurements
 from imaging_pipeline.io.structured_report import LINES, UNITS, structured_report
@@ -24,7 +23,7 @@ def written(tmp_path, case, values, visit=0):
     """The report of a visit as a file."""
     path = tmp_path / f"{case.case}_{visit}.dcm"
     visit = case.visits[visit]
-    path.write_bytes(encoded(structured_report(case, values, visit, segmentations(case, values, visit)[0])))
+    path.write_bytes(structured_report(case, values, visit, segmentations(case, values, visit)[0]).content)
     return path
 
 
