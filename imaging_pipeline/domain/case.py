@@ -69,8 +69,10 @@ Evidence = Segmented | Drawn | Edited | Reported
 class Measurement:
     """One number, already rounded to the last digit its catalogue entry prints.
 
-    `lower95` and `upper95` bound it where the uncertainty is known. `comparable`
-    is None at baseline or where nothing is compared.
+    `lower95` and `upper95` bound it where the uncertainty is known; between
+    `reader_lower95` and `reader_upper95` another reader's value would lie, where
+    limits of agreement are published. `comparable` is None at baseline or where
+    nothing is compared.
     """
 
     lesion_id: str
@@ -85,6 +87,8 @@ class Measurement:
     series_uid: str = ""
     comparable: bool | None = None
     flags: tuple[str, ...] = ()
+    reader_lower95: float | None = None
+    reader_upper95: float | None = None
 
 
 class Outcome(StrEnum):

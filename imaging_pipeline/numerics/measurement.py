@@ -23,7 +23,7 @@ from imaging_pipeline.numerics.radiograph import height_ratios
 from imaging_pipeline.numerics.reference import healthy_neighbours, muscle_beside
 from imaging_pipeline.numerics.signal import signal_ratios
 from imaging_pipeline.numerics.size import cautions_of, sizes, sizes_in_plane
-from imaging_pipeline.numerics.uncertainty import Estimate, noise_sd
+from imaging_pipeline.numerics.uncertainty import Estimate, between_readers, noise_sd
 from imaging_pipeline.numerics.uptake import uptake_ratio
 
 __all__ = ["Findings", "compared", "examine", "measure"]
@@ -32,6 +32,8 @@ RADIOGRAPHS = frozenset({"CR", "DX", "RG"})
 
 #: How far around a lesion its surroundings are looked at.
 MARGIN_MM = 6.0
+#: More than so many slices, rows and columns around it no filter reaches.
+MARGIN_VOXELS = (3, 8, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +258,11 @@ def _box_in(grid: Grid, part: Grid, subject: str) -> tuple[slice, slice, slice]:
 
 
 def _widened(box: tuple[slice, slice, slice], grid: Grid, margin_mm: float) -> tuple[slice, slice, slice]:
+    limits = zip(MARGIN_VOXELS, grid.spacing_mm, strict=True)
     slices, rows, columns = (
         slice(max(0, part.start - margin), min(size, part.stop + margin))
         for part, size, margin in zip(
-            box, grid.shape, (int(np.ceil(margin_mm / mm)) for mm in grid.spacing_mm), strict=True
+            box, grid.shape, (min(most, int(np.ceil(margin_mm / mm))) for most, mm in limits), strict=True
         )
     )
     return slices, rows, columns
@@ -269,6 +272,7 @@ def _measurement(
     quantity: str, estimate: Estimate, volume: Volume, mask: Mask, lesion: Lesion, visit: int
 ) -> Measurement:
     entry = CATALOGUE[quantity]
+    readers = between_readers(quantity, estimate) or (None, None)
     return Measurement(
         lesion.lesion_id,
         visit,
@@ -281,4 +285,6 @@ def _measurement(
         volume.series.modality,
         volume.series.series_instance_uid,
         flags=estimate.flags,
+        reader_lower95=None if readers[0] is None else entry.rounded(readers[0]),
+        reader_upper95=None if readers[1] is None else entry.rounded(readers[1]),
     )

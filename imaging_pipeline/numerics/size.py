@@ -8,6 +8,8 @@ largest distance and surface come from the triangle mesh of the mask.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
-from skimage.measure import marching_cubes, mesh_surface_area
+from skimage.measure import marching_cubes
 
-from imaging_pipeline.domain.geometry import Grid, Space, as_point
+from imaging_pipeline.domain.geometry import Grid, Matrix, Space, as_point
 from imaging_pipeline.numerics.border import shares
 from imaging_pipeline.numerics.contour import contours, smoothest
 from imaging_pipeline.numerics.uncertainty import Estimate, shell_sides, within
@@ -38,6 +40,8 @@ MOST_OFF_MIDDLE = 0.8
 SHADOWS = 8
 #: How far smoothing moves an end of a line outwards at most, in pixels.
 MOST_OUTWARDS_PIXELS = 0.1
+#: Fewer points are not worth a hull.
+FEW_POINTS = 50
 #: A mesh of whole voxels is larger than the body by up to this share of its area. Source: as above.
 STEPS_AREA = 0.2
 
@@ -233,18 +237,81 @@ def _mesh_sizes(marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
     -----
     Source: IBSI reference manual, morphological features.
     """
-    vertices, faces, _, _ = marching_cubes(np.pad(marked, 1).astype(np.float32), 0.5)
-    points = grid.to_lps(vertices - 1.0)
-    hull = points[ConvexHull(points).vertices]
-    end_mm = END_SD_VOXELS * np.linalg.norm(grid.matrix[:3, :3], axis=1)
+    centres = _outermost_centres(marked, grid)
+    steps = grid.matrix[:3, :3]
+    end_mm = END_SD_VOXELS * np.linalg.norm(steps, axis=1)
     names = ("extent_left_right", "extent_anterior_posterior", "extent_superior_inferior")
-    extents = zip(names, np.ptp(hull, axis=0), np.sqrt(2.0) * end_mm, strict=True)
-    area = float(mesh_surface_area(points, faces))
+    # The mesh ends half a voxel from the outermost centres, along one of the grid's axes.
+    spans = np.ptp(centres, axis=0) + np.abs(steps).max(axis=1)
+    extents = zip(names, spans, np.sqrt(2.0) * end_mm, strict=True)
+    area = mesh_area_mm2(marked, grid)
     return {
         **{name: within(float(extent), float(sd_mm), lowest=0.0) for name, extent, sd_mm in extents},
-        "max_3d_diameter": _line(_farthest_pair(hull), float(np.sqrt(2.0) * end_mm.max())),
+        "max_3d_diameter": _line(_farthest_on_mesh(centres, grid), float(np.sqrt(2.0) * end_mm.max())),
         "surface_area": Estimate(area, (1.0 - STEPS_AREA) * area, area),
     }
+
+
+def _outermost_centres(marked: NDArray[np.bool_], grid: Grid) -> Points:
+    """Centres of marked voxels, every corner of their hull among them."""
+    slices, rows = np.nonzero(marked.any(axis=2))
+    lines = marked[slices, rows]
+    ends = np.concatenate([lines.argmax(axis=1), marked.shape[2] - 1 - lines[:, ::-1].argmax(axis=1)])
+    centres = np.column_stack([np.tile(slices, 2), np.tile(rows, 2), ends]).astype(np.float64)
+    if np.all(np.ptp(centres, axis=0) > 0.0) and len(centres) > FEW_POINTS:
+        # Joggled, for a lattice has many corners in one plane.
+        centres = centres[ConvexHull(centres, qhull_options="QJ").vertices]
+    return grid.to_lps(centres)
+
+
+def _farthest_on_mesh(centres: Points, grid: Grid) -> Points:
+    """The two points of the mesh farthest apart, half a voxel from centres that are nearly so: (2, 3)."""
+    distances = cdist(centres, centres)
+    half, longest = 0.5 * grid.matrix[:3, :3].T, max(grid.spacing_mm)
+    first, second = np.nonzero(distances >= distances.max() - longest)
+    length = np.maximum(distances[first, second], longest)
+    # What the mesh adds along a line, but for terms of second order.
+    reach = length + 2.0 * np.abs((centres[first] - centres[second]) @ half.T).max(axis=1) / length
+    likely = np.unique(first[reach + longest**2 / length >= reach.max()])
+    return _farthest_pair(np.concatenate([centres[likely] + offset for offset in (*half, *-half)]))
+
+
+def mesh_area_mm2(marked: NDArray[np.bool_], grid: Grid) -> float:
+    """Area of the triangle mesh of a mask at level 0.5: the sum over its cells, of which there are 256 kinds.
+
+    Parameters
+    ----------
+    marked : (S, R, C) boolean array; beyond its edges is outside.
+    grid : its place.
+    """
+    padded = np.pad(marked, 1).view(np.uint8)
+    kinds = np.zeros(tuple(size - 1 for size in padded.shape), dtype=np.uint8)
+    for bit, (down, right, deep) in enumerate(product((0, 1), repeat=3)):
+        part = padded[down : padded.shape[0] - 1 + down, right : padded.shape[1] - 1 + right]
+        kinds |= part[:, :, deep : padded.shape[2] - 1 + deep] << bit
+    counts = np.bincount(kinds.ravel(), minlength=256)
+    return float(counts @ _cell_areas_mm2(grid.affine))
+
+
+@lru_cache(maxsize=64)
+def _cell_areas_mm2(affine: Matrix) -> Points:
+    """Area of the mesh in each kind of cell of eight voxel centres."""
+    corners, kind = _cells()
+    first, second, third = np.moveaxis(corners @ np.array(affine)[:3, :3].T, 1, 0)
+    areas = 0.5 * np.linalg.norm(np.cross(second - first, third - first), axis=1)
+    return np.asarray(np.bincount(kind, areas, minlength=256), dtype=np.float64)
+
+
+@cache
+def _cells() -> tuple[Points, NDArray[np.intp]]:
+    """The triangles (T, 3, 3) of every kind of cell, in voxels, and their kinds (T,)."""
+    corners, kinds = [], []
+    for kind in range(1, 255):
+        cell = ((kind >> np.arange(8)) & 1).reshape(2, 2, 2)
+        vertices, faces, _, _ = marching_cubes(cell.astype(np.float32), 0.5)
+        corners.append(vertices[faces])
+        kinds.append(np.full(len(faces), kind))
+    return np.concatenate(corners).astype(np.float64), np.concatenate(kinds)
 
 
 def _counted_volume(marked: NDArray[np.bool_], grid: Grid) -> Estimate:

@@ -14,7 +14,7 @@ from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import SpaceError, StageError
 from imaging_pipeline.numerics.comparability import changes, compared
-from imaging_pipeline.numerics.measurement import measure
+from imaging_pipeline.numerics.measurement import examine, measure
 from tests.numerics.bodies import ct, ellipsoid, mask_on, random_grid, sampled
 
 MASS = Lesion("T1", "1.2.3", "mass", Kind.SOFT_TISSUE)
@@ -46,6 +46,27 @@ def test_a_mass_on_ct_has_sizes_densities_and_mineral_each_with_an_interval(scen
         assert item.lower95 <= item.value <= item.upper95
         assert (item.lesion_id, item.visit, item.modality, item.series_uid) == ("T1", 2, "CT", "1.2.3")
         assert item.value == CATALOGUE[item.quantity].rounded(item.value)
+
+
+def test_a_diameter_has_a_second_interval_in_which_another_readers_lies(scene):
+    found = {item.quantity: item for item in measure(*scene, MASS, 0, MeasureConfig())}
+    longest = found["longest_diameter"]
+    # Yoon 2016: -22.1 to +25.4 % between readers.
+    assert longest.reader_lower95 == pytest.approx(0.779 * longest.value, abs=0.01)
+    assert longest.reader_upper95 == pytest.approx(1.254 * longest.value, abs=0.01)
+    assert longest.reader_lower95 < longest.lower95 < longest.upper95 < longest.reader_upper95
+    assert (found["volume"].reader_lower95, found["volume"].reader_upper95) == (None, None)
+
+
+def test_what_a_bone_lesion_lacks_is_said_with_its_reason(scene):
+    volume, mask = scene
+    rib = replace(MASS, lesion_id="RIB1", kind=Kind.BONE)
+    findings = examine(volume, mask, rib, 0, MeasureConfig())
+    codes = {problem.code for problem in findings.problems}
+    assert codes == {"W-MEASURE-REFERENCE", "W-MEASURE-MUSCLE", "W-MEASURE-HEIGHTS", "W-MEASURE-WALL"}
+    assert {problem.subject for problem in findings.problems} == {"RIB1"}
+    assert findings.measurements == measure(volume, mask, rib, 0, MeasureConfig())
+    assert examine(volume, mask, MASS, 0, MeasureConfig()).problems == ()
 
 
 def test_the_evidence_holds_mask_and_ends_of_the_line(scene):
