@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,10 @@ from imaging_pipeline.review.requests import ActRequest
 Redo = Callable[[Path, str, str], CaseOutcome]
 
 _NAME_LENGTH = 64
+_CASE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+#: Cases in memory, with their scans: the one being read, and one or two in other windows.
+_KEPT_CASES = 3
 
 #: The time of an act, as ISO 8601.
 Clock = Callable[[], str]
@@ -152,13 +157,16 @@ class Desk:
     # ---- Reading
 
     def _names(self) -> list[str]:
-        return sorted(path.parent.name for path in self._results.glob("cases/*/case.json") if self._inside(path))
+        names = sorted(path.parent.name for path in self._results.glob("cases/*/case.json"))
+        return [name for name in names if self._has(name)]
 
-    def _inside(self, path: Path) -> bool:
-        return path.resolve().is_relative_to(self._results)
+    def _has(self, name: str) -> bool:
+        """Whether there is such a case, in this folder and not behind a link to elsewhere."""
+        record = case_folder(self._results, name) / "case.json"
+        return bool(_CASE_NAME.fullmatch(name)) and record.is_file() and record.resolve().is_relative_to(self._results)
 
     def _folder(self, name: str) -> Path:
-        if name not in self._names():
+        if not self._has(name):
             raise _unknown("case")
         return case_folder(self._results, name)
 
@@ -174,7 +182,6 @@ class Desk:
         return self.reader if apart else ""
 
     def _place(self, name: str, acts: tuple[Review, ...]) -> Path:
-        self._folder(name)
         return case_folder(self._results, name, self._whose(acts))
 
     def _read(self, name: str, acts: tuple[Review, ...]) -> tuple[Case, Values]:
@@ -189,6 +196,8 @@ class Desk:
         kept = self._kept.get(place)
         if kept is None or kept.stamp != stamp:
             self._kept[place] = kept = _Kept(stamp, *read_case(place))
+        while len(self._kept) > _KEPT_CASES:
+            del self._kept[next(iter(self._kept))]
         return kept.case, kept.values
 
     def _compute(self, name: str, acts: tuple[Review, ...]) -> None:

@@ -120,7 +120,7 @@ def _cell(
     subject = lookup.at(lesion.lesion_id, visit)
     return {
         "outcome": sighting.outcome.value.replace("_", " "),
-        "judged": standing.present_outline(sighting, acts),
+        "judged": standing.present_outline(lookup.case, sighting, acts),
         "standing": standing.standing(lesion.lesion_id, visit, acts, stale).value,
         "disputed": (lesion.lesion_id, visit) in disputed,
         "confidence": "" if sighting.confidence is None else wording.confidence(sighting.confidence),

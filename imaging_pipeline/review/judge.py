@@ -45,12 +45,14 @@ class Judge:
             raise bad_act("no reason", "a few words on why")
         visit = self.case.visits[request.visit]
         if request.act == "sign":
+            if any(act.act != "sign" and act not in self.case.reviews for act in self.acts):
+                raise bad_act("numbers without some of the acts before", "a signature of numbers that are up to date")
             self._require(request.judged, signature(self.case.measurements, visit.number))
             return self._review(request, visit.number), None
         if request.act == "add":
             return self._added(request, visit.number)
         sighting = self._sighting(request, visit.number)
-        self._require(request.judged, standing.present_outline(sighting, self.acts))
+        self._require(request.judged, standing.present_outline(self.case, sighting, self.acts))
         mask = None
         if request.act == "adjust":
             mask = self._outline(request, sighting)

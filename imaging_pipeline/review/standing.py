@@ -46,7 +46,7 @@ def stale(case: Case, acts: Sequence[Review]) -> frozenset[str]:
     lost += [act for act in acts if act.act == "sign" and act.judged != signature(case.measurements, act.visit)]
     for sighting in case.sightings:
         on = _acts_on(acts, sighting.lesion_id, sighting.visit)
-        present = _first_outline(sighting, on)
+        present = _first_outline(present_outline(case, sighting, acts), on)
         for act in on:
             if act.judged != present:
                 lost.append(act)
@@ -55,11 +55,18 @@ def stale(case: Case, acts: Sequence[Review]) -> frozenset[str]:
     return frozenset(digest(act) for act in lost)
 
 
-def present_outline(sighting: Sighting, acts: Sequence[Review]) -> str:
-    """The digest a judgement of a sighting must name: its outline, or the one last rejected."""
-    return sighting.mask or next(
-        (act.judged for act in reversed(_acts_on(acts, sighting.lesion_id, sighting.visit)) if act.act == "reject"), ""
-    )
+def present_outline(case: Case, sighting: Sighting, acts: Sequence[Review]) -> str:
+    """The digest a judgement of a sighting must name.
+
+    The sighting's outline, or the one last rejected; and where acts wait to be
+    computed, what they put in its place.
+    """
+    on = _acts_on(acts, sighting.lesion_id, sighting.visit)
+    present = sighting.mask or next((act.judged for act in reversed(on) if act.act == "reject"), "")
+    for act in on:
+        if act.mask and act.judged == present and act not in case.reviews:
+            present = act.mask
+    return present
 
 
 def _acts_on(acts: Iterable[Review], lesion_id: str, visit: int) -> list[Review]:
@@ -67,9 +74,8 @@ def _acts_on(acts: Iterable[Review], lesion_id: str, visit: int) -> list[Review]
     return [act for act in acts if act.act in on_outlines and (act.lesion_id, act.visit) == (lesion_id, visit)]
 
 
-def _first_outline(sighting: Sighting, acts: Sequence[Review]) -> str:
+def _first_outline(outline: str, acts: Sequence[Review]) -> str:
     """What was there before anybody's correction: from the present outline back through the acts that led to it."""
-    outline = present_outline(sighting, acts)
     for act in reversed(acts):
         if act.mask == outline:
             outline = act.judged

@@ -5,11 +5,13 @@ from base64 import b64encode
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.errors import ConfigurationError, PipelineError, RefusedError, SpaceError
 from imaging_pipeline.io import journal
+from imaging_pipeline.io.exports import export_dicom
 from imaging_pipeline.io.nifti import write_nifti
 from imaging_pipeline.io.record import read_case
 from imaging_pipeline.review.hanging import hung_grid, hung_outline
@@ -122,21 +124,19 @@ def test_contours_of_another_program_replace_the_outline(ada, place, tmp_path):
     assert journal.read(place)[1][digest].array.sum() == 3 * 36
 
 
-def test_a_segment_of_another_program_replaces_the_outline(ada, place):
-    from imaging_pipeline.io.seg import segmentations
-
+def test_a_dicom_segment_replaces_the_outline(ada, place, tmp_path):
     case, values = read_case(place)
-    written, _ = segmentations(case, values, case.visits[2])
+    written = [path for path in export_dicom(case, values, tmp_path) if case.visits[2].date in str(path)]
     series = case.visits[2].series[1].series_instance_uid
-    document = next(
-        each.dataset for each in written if each.dataset.ReferencedSeriesSequence[0].SeriesInstanceUID == series
-    )
-    path = place.parent.parent / "seg.dcm"
-    document.save_as(path, enforce_file_format=True)
+    path = next(path for path in written if _segmented_series(path) == series)
     file = {"format": ".dcm", "content": b64encode(path.read_bytes()).decode(), "label": "1", "series": 1}
     digest = ada.act(CASE, request(ada.case(CASE), "adjust", uploaded=file))
-    own, _ = values_of(place)
-    assert journal.read(place)[1][digest].array.sum() == own.array.sum()
+    assert journal.read(place)[1][digest].array.sum() == values_of(place)[0].array.sum()
+
+
+def _segmented_series(path):
+    document = pydicom.dcmread(path)
+    return document.ReferencedSeriesSequence[0].SeriesInstanceUID if document.Modality == "SEG" else ""
 
 
 def test_a_rejected_lesion_gives_no_number_and_may_be_taken_back(ada):
@@ -189,6 +189,28 @@ def test_a_signature_covers_the_visit_until_a_number_changes(ada):
     document = ada.recompute(CASE)["case"]
     assert document["visits"][2]["signed"] == {"by": "Dr Ada", "stale": True}
     assert document["acts"][0]["stale"]
+
+
+def test_a_correction_is_accepted_before_its_numbers_are_there(ada, place):
+    own, _ = values_of(place)
+    corrected = ada.act(CASE, request(ada.case(CASE), "adjust", painted=painted(place, smaller(own))))
+    document = ada.case(CASE)
+    assert document["cells"][AX][2]["judged"] == corrected
+    ada.act(CASE, request(document, "accept"))
+    document = ada.recompute(CASE)["case"]
+    assert [act["stale"] for act in document["acts"]] == [False, False]
+    assert document["cells"][AX][2]["standing"] == "accepted"
+
+
+def test_numbers_that_are_not_up_to_date_are_not_signed(ada, place):
+    ada.act(CASE, request(ada.case(CASE), "accept"))
+    document = ada.case(CASE)
+    sign = request(document, "sign", None, judged=document["visits"][2]["judged"])
+    with pytest.raises(ConfigurationError):
+        ada.act(CASE, sign)
+    ada.recompute(CASE)
+    ada.act(CASE, sign)
+    assert [act.act for act in journal.read(place)[0]] == ["accept", "sign"]
 
 
 # ---- Acts that do not fit

@@ -11,7 +11,15 @@ from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.review.changes import changes
 from imaging_pipeline.review.hanging import hung_grid, hung_outline, hung_pixels, painted, plane_of
-from imaging_pipeline.review.standing import Standing, disputed, last_signature, stale, standing, visible
+from imaging_pipeline.review.standing import (
+    Standing,
+    disputed,
+    last_signature,
+    present_outline,
+    stale,
+    standing,
+    visible,
+)
 from tests.io.cases import mpnst_case
 
 CASE, VALUES = mpnst_case()
@@ -45,6 +53,14 @@ def test_a_correction_of_a_correction_holds_with_the_one_before_it():
     first = replace(ACCEPT, act="adjust", mask=OTHER)
     second = replace(ACCEPT, act="adjust", judged=OTHER, mask=THIRD)
     assert stale_acts(seen_as(THIRD), first, second) == [False, False]
+
+
+def test_what_waits_to_be_computed_is_judged_as_if_it_were():
+    corrected = replace(ACCEPT, act="adjust", mask=OTHER)
+    assert present_outline(CASE, SEEN, (corrected,)) == OTHER
+    assert stale_acts(CASE, corrected, replace(ACCEPT, judged=OTHER)) == [False, False]
+    computed = replace(CASE, reviews=(corrected,))
+    assert present_outline(computed, SEEN, (corrected,)) == SEEN.mask
 
 
 def test_a_judgement_of_an_outline_already_replaced_is_stale():

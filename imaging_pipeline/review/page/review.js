@@ -331,6 +331,10 @@ function signatures() {
 }
 
 function confirmSignature(visit, index, settled, total) {
+  if (open.computing) {
+    say("The numbers are being computed; sign them when they are up to date.");
+    return;
+  }
   const rest = total - settled;
   $("confirm-words").textContent = `${$("reader").textContent.split(" · ")[0]} signs ${visitName(visit)} with the numbers shown. `
     + (rest ? `${rest} of ${total} lesions are not judged yet; the signature covers them as they are.` : `All ${total} lesions are judged.`);
