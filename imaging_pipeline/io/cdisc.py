@@ -426,7 +426,7 @@ def _number(
         **view.subject,
         **_about(view, lesion, visit, evaluator, measurement.series_uid, accepted=accepted),
         "TRTESTCD": quantity.cdisc,
-        "TRTEST": test_name(quantity.cdisc),
+        "TRTEST": name_of_test(quantity.cdisc),
         "TRORRES": "TOO SMALL TO MEASURE" if small else text,
         "TRORRESU": None if small else unit,
         "TRSTRESC": text,
@@ -499,7 +499,7 @@ def _sums(view: _View, visit: Visit) -> Iterator[Row]:
         }
 
 
-def test_name(test_code: str) -> str:
+def name_of_test(test_code: str) -> str:
     """The --TEST of a --TESTCD: CDISC's, else the catalogue's name of the quantity."""
     own = {quantity.cdisc: quantity.label.title() for quantity in CATALOGUE.values()}
     return TESTS.get(test_code) or own[test_code]

@@ -17,6 +17,7 @@ from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 
@@ -40,7 +41,7 @@ from imaging_pipeline.io.datasets import read_dataset
 from imaging_pipeline.io.documents import document_of
 from imaging_pipeline.io.sr import read_measurements
 from imaging_pipeline.io.structured_report import CATEGORIES, STATES, TUMOR_STATE
-from imaging_pipeline.io.tables import MEASUREMENT_COLUMNS
+from imaging_pipeline.io.tables import MEASUREMENT_COLUMNS, chosen, printed
 
 _EVIDENCE: Mapping[str, Evidence] = {
     "segmented": Segmented(""),
@@ -50,6 +51,20 @@ _EVIDENCE: Mapping[str, Evidence] = {
 }
 _QUANTITIES = {quantity.cdisc: name for name, quantity in CATALOGUE.items()}
 _MODALITIES = {method: modality for modality, method in reversed(cdisc.METHODS.items())}
+#: Fields of an assessment document. Source: the contract's `assess`.
+_SIZES = {
+    "longest_diameter_mm": "longest_diameter",
+    "perpendicular_diameter_mm": "perpendicular_diameter",
+    "short_axis_mm": "short_axis",
+    "mean_hu": "mean_density",
+    "volume_mm3": "volume",
+}
+_STATES = {
+    Outcome.MEASURED: "present",
+    Outcome.ABSENT: "absent",
+    Outcome.NOT_IMAGED: "not_evaluated",
+    Outcome.NOT_EVALUABLE: "not_evaluated",
+}
 _ROLES = {"TARGET": Role.TARGET, "NON-TARGET": Role.NON_TARGET, "NEW": Role.NEW}
 
 
@@ -105,6 +120,63 @@ def _statements(path: Path) -> Iterator[_Said]:
         yield from _tabulated(path)
     elif path.suffix == ".json" and _is_dataset(path):
         yield from _resulted(path)
+
+
+def timeline(reading: Reading) -> dict[str, Any]:
+    """A reading as the document `assess` takes, numbers as exact decimals.
+
+    The diameter of a bone lesion is that of its soft-tissue part (RECIST 1.1,
+    4.1). A lesion that is new counts as unequivocal from the visit it is seen at.
+    """
+    known = [lesion for lesion in reading.lesions if lesion.role is not Role.NEW]
+    listed = [
+        {"id": each.lesion_id, "role": each.role.value, "organ": each.organ, "node": each.kind is Kind.NODE}
+        for each in known
+    ]
+    numbers = chosen(reading.measurements)
+    outcomes = {(each.lesion_id, each.visit): each.outcome for each in reading.sightings}
+    appeared = _appearances(reading)
+    visits = [
+        {
+            "id": visit.label,
+            "date": visit.date,
+            "measurements": {
+                each.lesion_id: _finding(each, visit, outcomes, numbers) for each in known if each.role is Role.TARGET
+            },
+            "non_targets": {
+                each.lesion_id: _STATES[outcomes.get((each.lesion_id, visit.number), Outcome.NOT_IMAGED)]
+                for each in known
+                if each.role is not Role.TARGET
+            },
+            "new_lesions": "unequivocal" if visit.number in appeared else "no",
+        }
+        for visit in reading.visits
+    ]
+    return {"kind": "timeline", "patient": reading.case, "lesions": listed, "visits": visits}
+
+
+def _appearances(reading: Reading) -> set[int]:
+    """The visits at which a new lesion was first seen."""
+    new = {lesion.lesion_id for lesion in reading.lesions if lesion.role is Role.NEW}
+    first: dict[str, int] = {}
+    for sighting in sorted(reading.sightings, key=lambda each: each.visit):
+        if sighting.lesion_id in new and sighting.outcome is Outcome.MEASURED:
+            first.setdefault(sighting.lesion_id, sighting.visit)
+    return set(first.values())
+
+
+def _finding(
+    lesion: Lesion,
+    visit: Visit,
+    outcomes: Mapping[tuple[str, int], Outcome],
+    numbers: Mapping[tuple[str, int, str], Measurement],
+) -> dict[str, Any]:
+    outcome = outcomes.get((lesion.lesion_id, visit.number), Outcome.NOT_IMAGED)
+    if outcome is not Outcome.MEASURED:
+        return {"state": "absent" if outcome is Outcome.ABSENT else "not_evaluable"}
+    sizes = {**_SIZES, "longest_diameter_mm": "soft_tissue_diameter"} if lesion.kind is Kind.BONE else _SIZES
+    found = {field: numbers.get((lesion.lesion_id, visit.number, name)) for field, name in sizes.items()}
+    return {field: Decimal(printed(each)) for field, each in found.items() if each is not None}
 
 
 # ---- Tidy CSV

@@ -213,7 +213,7 @@ def test_terms_of_our_own_are_declared_as_extensions(written):
 def test_every_quantity_has_a_test_code_of_its_own():
     codes = [quantity.cdisc for quantity in CATALOGUE.values()]
     assert len(set(codes)) == len(codes)
-    assert all(re.fullmatch(r"[A-Z][A-Z0-9]{1,7}", code) and 0 < len(cdisc.test_name(code)) <= 40 for code in codes)
+    assert all(re.fullmatch(r"[A-Z][A-Z0-9]{1,7}", code) and 0 < len(cdisc.name_of_test(code)) <= 40 for code in codes)
 
 
 def test_one_identification_per_lesion_and_every_number_as_printed():

@@ -10,17 +10,19 @@ import pytest
 
 from imaging_pipeline import plugins
 from imaging_pipeline.config import AssessConfig, Config
+from imaging_pipeline.criteria.documents import answer
 from imaging_pipeline.domain.case import Outcome
 from imaging_pipeline.domain.lesions import Kind, Role
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import ConfigurationError
 from imaging_pipeline.io.exports import export_all, export_csv, export_dicom, export_sdtm
 from imaging_pipeline.io.masks import read_mask
-from imaging_pipeline.io.readback import readings
+from imaging_pipeline.io.readback import readings, timeline
 from imaging_pipeline.io.record import write_case
 from imaging_pipeline.io.tables import chosen, number
 from imaging_pipeline.io.wide import patient_number, pyrecist_csv, wide_csv
 from imaging_pipeline.numerics.measurement import measure
+from imaging_pipeline.testing import check_exporter
 from tests.io.cases import HOSTILE
 from tests.io.exported import by_hand, mini, mini_intake
 
@@ -43,6 +45,11 @@ def exported(tmp_path_factory):
 
 def test_the_formats_are_plug_ins():
     assert {"all", "csv", "dicom", "nifti", "sdtm"} <= set(plugins.names("exporters"))
+
+
+@pytest.mark.parametrize("name", ["all", "csv", "dicom", "nifti", "sdtm"])
+def test_every_exporter_keeps_the_promises_of_its_door(name):
+    check_exporter(plugins.load("exporters", name))
 
 
 def test_every_path_returned_is_there_and_every_file_is_returned(tmp_path):
@@ -197,6 +204,43 @@ def test_what_is_read_back_is_judged_alike(exported, place, criterion):
     assert [(each.visit, each.overall, each.target, each.non_target, each.sum_mm) for each in found] == [
         (each.visit, each.overall, each.target, each.non_target, each.sum_mm) for each in expected
     ]
+
+
+@pytest.mark.parametrize("place", READ_BACK)
+def test_assess_answers_what_the_run_answered(exported, place):
+    (reading,) = readings(exported / place)
+    judged = answer(timeline(reading))
+    case, _ = mini()
+    expected = [each for each in case.assessments if each.criterion == "recist-1.1"]
+    for found, stated in zip(judged["visits"][1:], expected[1:], strict=True):
+        assert (found["overall"], found["target"], found["non_target"], found["sum_mm"], found["nadir_mm"]) == (
+            stated.overall,
+            stated.target,
+            stated.non_target,
+            stated.sum_mm,
+            stated.nadir_mm,
+        )
+    assert judged["best_overall_response"]["unconfirmed"] == expected[-1].best_overall_response
+
+
+@pytest.mark.parametrize("place", ["sdtm/tr.json", "dicom"])
+def test_a_new_lesion_read_back_is_progression(tmp_path, place):
+    case, values = by_hand()
+    new = replace(case.lesions[0], lesion_id="N", tracking_uid="2.25.9", kind=Kind.SOFT_TISSUE, role=Role.NEW)
+    mine = [each for each in case.measurements if (each.lesion_id, each.visit) == ("AX", 2)]
+    seen = replace(case.sightings[5], lesion_id="N")
+    assert (seen.visit, seen.outcome) == (2, Outcome.MEASURED)
+    grown = replace(
+        case,
+        lesions=(*case.lesions, new),
+        sightings=(*case.sightings, seen),
+        measurements=(*case.measurements, *(replace(each, lesion_id="N") for each in mine)),
+    )
+    export_all(grown, values, tmp_path, Config())
+    (reading,) = readings(tmp_path / place)
+    judged = answer(timeline(reading))["visits"]
+    assert [visit["new_lesion"] for visit in judged] == ["no", "no", "unequivocal"]
+    assert judged[-1]["overall"] == "PD"
 
 
 @pytest.mark.parametrize("place", ["sdtm/tr.json", "dicom"])
