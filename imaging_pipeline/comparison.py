@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from imaging_pipeline.criteria.readings import (
-    RESULT_COLUMNS,
     Difference,
     Reading,
     progression_differences,
@@ -78,24 +77,11 @@ def compare_files(first: Path, second: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Reading:
-    rows = _rows(path)
-    if not rows or "quantity" not in rows[0]:
+    rows = read_rows(read_text(path))
+    if not any("quantity" in row.cells for row in rows):
         return read_table(rows)
-    missing = [column for column in RESULT_COLUMNS if column not in rows[0]]
-    if missing:
-        raise ConfigurationError(
-            "E-COMPARE-TABLE",
-            f"{path.name}: {missing[0]}",
-            found="no such column",
-            expected="the measurements.csv of a results folder",
-            remedy="give the table as the pipeline wrote it",
-        )
     assessments = path.with_name("assessments.csv")
-    return read_results(rows, _rows(assessments) if assessments.is_file() else ())
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    return read_rows(read_text(path))
+    return read_results(rows, read_rows(read_text(assessments)) if assessments.is_file() else ())
 
 
 def _sizes(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_measurements_alone_are_compared_in_size_only(table):
     [
         (column("Q", [(30, 31)]), "a.csv, b.csv"),
         ("", "a.csv, b.csv"),
-        ("case,lesion,quantity,value\nP1,T1,longest_diameter,3", "b.csv: visit_date"),
+        ("case,lesion,quantity,value\nP1,T1,longest_diameter,3", "line 2, evidence"),
         ("patient,visit,date,lession\nP1,V1,2024-01-01,T1", "column lession"),
     ],
 )

@@ -19,8 +19,6 @@ from imaging_pipeline.errors import Problem
 
 Rows = Sequence[Row]
 
-#: The columns by which the measurements.csv of a results folder is known, of those that are read.
-RESULT_COLUMNS = ("case", "visit_date", "lesion", "quantity", "value", "unit", "evidence", "modality", "series_uid")
 #: What a results folder calls measured; what is only reported there is no reading of the images.
 _MEASURED: Mapping[str, Evidence] = {"edited": Edited("", ""), "drawn": Drawn(()), "segmented": Segmented("")}
 _DIAMETERS = ("longest_diameter", "short_axis")
@@ -108,48 +106,65 @@ def _response(visit: Mapping[str, object]) -> Response:
 
 
 def read_results(measurements: Rows, assessments: Rows) -> Reading:
-    """The tables of a results folder: what is believed of several measurements, and what RECIST 1.1 said."""
+    """The tables of a results folder: what is believed of several measurements, and what RECIST 1.1 said.
+
+    Raises
+    ------
+    ConfigurationError
+        For a row that lacks what the pipeline writes in every one.
+    """
     groups: dict[tuple[Place, str], list[Measurement]] = {}
     for row in measurements:
-        if row["evidence"] in _MEASURED:
-            groups.setdefault((Place(row["case"], row["visit_date"]), row["lesion"]), []).append(_measurement(row))
+        if _written(row, "evidence") in _MEASURED:
+            groups.setdefault((_place(row), _written(row, "lesion")), []).append(_measurement(row))
     sizes = {
         (place, lesion_id, quantity): measurement.value
         for (place, lesion_id), group in groups.items()
         for quantity, measurement in believed(group).items()
     }
-    judged = [row for row in assessments if row["criterion"] == recist.NAME]
-    responses = {Place(row["case"], row["visit_date"]): _stated(row) for row in judged if row["overall"]}
+    judged = [row for row in assessments if row.cells.get("criterion") == recist.NAME]
+    responses = {_place(row): _stated(row) for row in judged if "overall" in row.cells}
     # Rows are in order of time: of several dates the first stands.
-    progression = {row["case"]: "" for row in judged}
+    progression = {_written(row, "case"): "" for row in judged}
     for place, response in responses.items():
         if response.overall == "PD":
             progression[place.patient] = progression[place.patient] or place.date
-    progression |= {row["case"]: row["progression_date"] for row in judged if row.get("progression_date")}
+    dated = (row for row in judged if "progression_date" in row.cells)
+    progression |= {_written(row, "case"): row.cells["progression_date"] for row in dated}
     return Reading(sizes, responses, progression)
+
+
+def _place(row: Row) -> Place:
+    return Place(_written(row, "case"), _written(row, "visit_date"))
+
+
+def _written(row: Row, column: str) -> str:
+    if column not in row.cells:
+        expected = "a table as the pipeline writes it into a results folder"
+        refuse(f"line {row.line}, {column}", "nothing", expected, "give the table as it was written")
+    return row.cells[column]
 
 
 def _measurement(row: Row) -> Measurement:
     try:
-        value = float(row["value"])
+        value = float(_written(row, "value"))
     except ValueError:
-        refuse(f"{row['lesion']} at {row['visit_date']}, value", "no number", "a number", "correct the cell")
-    evidence = _MEASURED[row["evidence"]]
+        refuse(f"line {row.line}, value", "no number", "a number", "correct the cell")
     return Measurement(
-        row["lesion"],
+        _written(row, "lesion"),
         0,
-        row["quantity"],
+        _written(row, "quantity"),
         value,
-        row["unit"],
-        evidence,
-        modality=row["modality"],
-        series_uid=row["series_uid"],
+        row.cells.get("unit", ""),
+        _MEASURED[_written(row, "evidence")],
+        modality=row.cells.get("modality", ""),
+        series_uid=row.cells.get("series_uid", ""),
     )
 
 
 def _stated(row: Row) -> Response:
-    said = {name: row[name] for name in ("overall", "target", "non_target", "new_lesion", "sum_mm")}
-    return Response(**said, reasons=tuple(row["reasons"].split("; ")))
+    said = {name: row.cells.get(name, "") for name in ("overall", "target", "non_target", "new_lesion", "sum_mm")}
+    return Response(**said, reasons=tuple(row.cells.get("reasons", "").split("; ")))
 
 
 def response_differences(first: Reading, second: Reading) -> tuple[Difference, ...]:

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import partial
-from typing import Any, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 from imaging_pipeline.criteria.checks import refuse
 from imaging_pipeline.criteria.documents import DEFAULT, answer_or_error
@@ -34,39 +34,54 @@ COLUMNS = (
     "non_target",
     "new_lesions",
 )
+_KNOWN = frozenset(COLUMNS)
 _REQUIRED = ("visit", "date")
-_YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "": False}
+_YES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-Row: TypeAlias = Mapping[str, str]
 Cell: TypeAlias = str | Decimal | None
 
 
-def read_rows(text: str) -> list[dict[str, str]]:
-    """The rows of a CSV, each a cell by column.
+class Row(NamedTuple):
+    """One line of a table: what stands in it, by column; a cell left empty is left out."""
+
+    line: int
+    cells: Mapping[str, str]
+
+
+def read_rows(text: str) -> list[Row]:
+    """The rows of a CSV.
 
     Raises
     ------
     ConfigurationError
         For a column twice, or a row with more cells than columns: a comma within a number would shift them.
     """
+    reader = csv.reader(io.StringIO(text))
     try:
-        header, *lines = list(csv.reader(io.StringIO(text))) or [[]]
+        columns = [column.strip() for column in next(reader, ())]
+        _check_header(columns)
+        rows = []
+        for cells in reader:
+            if len(cells) > len(columns):
+                _refuse_ragged(reader.line_num, len(cells), len(columns))
+            named = zip(columns, cells, strict=False)
+            rows.append(
+                Row(reader.line_num, {column: text for column, cell in named if cell and (text := cell.strip())})
+            )
     except csv.Error as error:
         refuse("table", f"no CSV: {error}", "rows of cells with commas between", "save it as CSV again")
-    columns = [column.strip() for column in header]
+    return [row for row in rows if row.cells]
+
+
+def _check_header(columns: Sequence[str]) -> None:
     twice = next((column for column in columns if columns.count(column) > 1), None)
     if twice is not None:
         refuse(f"column {twice}", "this column twice", "each once", "remove or rename one")
-    for number, cells in enumerate(lines, start=2):
-        if len(cells) > len(columns):
-            found = f"{len(cells)} cells under {len(columns)} columns"
-            refuse(
-                f"line {number}",
-                found,
-                "a cell a column",
-                "write decimals with a point, put text with commas in quotes",
-            )
-    return [dict(zip(columns, cells, strict=False)) for cells in lines if cells]
+
+
+def _refuse_ragged(line: int, cells: int, columns: int) -> NoReturn:
+    found = f"{cells} cells under {columns} columns"
+    refuse(f"line {line}", found, "one cell a column", "write decimals with a point; quote text with commas")
 
 
 def answer_table(rows: Iterable[Row], criteria: Sequence[str] = (DEFAULT,)) -> Iterator[Json]:
@@ -95,68 +110,69 @@ def from_table(rows: Iterable[Row]) -> tuple[Json, ...]:
     return tuple(_timeline(patient, own) for patient, own in _by_patient(rows).items())
 
 
-def _by_patient(rows: Iterable[Row]) -> dict[str, list[dict[str, str]]]:
-    patients: dict[str, list[dict[str, str]]] = {}
-    for number, row in enumerate(rows, start=2):  # line 1 is the header
-        cells = {column: (cell or "").strip() for column, cell in row.items() if column}
-        _check_columns(cells, number)
-        patients.setdefault(cells.get("patient", ""), []).append({**cells, "line": str(number)})
+def _by_patient(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    patients: dict[str, list[Row]] = {}
+    for row in rows:
+        _check_columns(row)
+        patients.setdefault(row.cells.get("patient", ""), []).append(row)
     return patients
 
 
-def _check_columns(cells: Row, number: int) -> None:
-    for column in cells:
-        if column not in COLUMNS:
-            near = difflib.get_close_matches(column, COLUMNS, n=1)
-            remedy = f"did you mean '{near[0]}'?" if near else f"use {', '.join(COLUMNS)}"
-            refuse(f"column {column}", "an unknown column", "a column of the contract", remedy)
+def _check_columns(row: Row) -> None:
+    for column in row.cells.keys() - _KNOWN:
+        near = difflib.get_close_matches(column, COLUMNS, n=1)
+        remedy = f"did you mean '{near[0]}'?" if near else f"use {', '.join(COLUMNS)}"
+        refuse(f"column {column}", "an unknown column", "a column of the contract", remedy)
     for column in _REQUIRED:
-        if not cells.get(column):
-            refuse(f"line {number}, {column}", "nothing", "a value in every row", "fill it in")
+        if column not in row.cells:
+            refuse(f"line {row.line}, {column}", "nothing", "a value in every row", "fill it in")
 
 
 def _timeline(patient: str, rows: Iterable[Row]) -> Json:
     lesions: dict[str, Json] = {}
     visits: dict[str, Json] = {}
-    for row in sorted(rows, key=lambda row: row["date"]):
-        visit = visits.setdefault(row["visit"], {"id": row["visit"], "measurements": {}, "non_targets": {}})
-        _state(visit, "date", row["date"], row)
-        _state(visit, "new_lesions", row.get("new_lesions", ""), row)
-        if row.get("lesion"):
-            _add_lesion(lesions.setdefault(row["lesion"], {"id": row["lesion"]}), row)
-            _add_finding(visit, row)
+    for row in sorted(rows, key=lambda row: row.cells["date"]):
+        name, lesion_id = row.cells["visit"], row.cells.get("lesion")
+        visit = visits.setdefault(name, {"id": name, "measurements": {}, "non_targets": {}})
+        _state(visit, ("date", "new_lesions"), row)
+        if lesion_id is not None:
+            _add_lesion(lesions.setdefault(lesion_id, {"id": lesion_id}), row)
+            _add_finding(visit, lesion_id, row)
     return {"kind": "timeline", "patient": patient, "lesions": list(lesions.values()), "visits": list(visits.values())}
 
 
-def _state(entry: Json, field: str, value: Any, row: Row) -> None:
+def _state(entry: Json, columns: Iterable[str], row: Row) -> None:
     """Take in what a row states of a visit or lesion; every row that states it must state the same."""
-    if value == "":
-        return
-    if entry.setdefault(field, value) != value:
-        refuse(f"line {row['line']}, {field}", "another value than before", f"the same for {entry['id']}", "correct it")
+    for column in columns:
+        value = row.cells.get(column)
+        if value is not None and entry.setdefault(column, value) != value:
+            expected = f"the same for {entry['id']}"
+            refuse(f"line {row.line}, {column}", "another value than before", expected, "correct it")
 
 
 def _add_lesion(lesion: Json, row: Row) -> None:
-    _state(lesion, "role", row.get("role", ""), row)
-    _state(lesion, "organ", row.get("organ", ""), row)
-    node = row.get("node", "").lower()
-    if node not in _YES:
-        refuse(f"line {row['line']}, node", "neither yes nor no", "true or false", "correct it")
-    _state(lesion, "node", _YES[node] if node else "", row)
+    _state(lesion, ("role", "organ"), row)
+    stated = row.cells.get("node")
+    if stated is None:
+        return
+    node = _YES.get(stated.lower())
+    if node is None:
+        refuse(f"line {row.line}, node", "neither yes nor no", "true or false", "correct it")
+    if lesion.setdefault("node", node) != node:
+        refuse(f"line {row.line}, node", "another value than before", f"the same for {lesion['id']}", "correct it")
 
 
-def _add_finding(visit: Json, row: Row) -> None:
-    lesion_id = row["lesion"]
-    finding = {size: _number(row[size]) for size in SIZES if row.get(size)}
-    finding |= {"state": row["state"]} if row.get("state") else {}
+def _add_finding(visit: Json, lesion_id: str, row: Row) -> None:
+    finding: Json = {size: _number(row.cells[size]) for size in SIZES if size in row.cells}
+    if "state" in row.cells:
+        finding["state"] = row.cells["state"]
     if lesion_id in visit["measurements"] or lesion_id in visit["non_targets"]:
-        refuse(
-            f"line {row['line']}", f"{lesion_id} at {visit['id']} twice", "one row per lesion and visit", "remove one"
-        )
+        found = f"{lesion_id} at {visit['id']} twice"
+        refuse(f"line {row.line}", found, "one row per lesion and visit", "remove one")
     if finding:
         visit["measurements"][lesion_id] = finding
-    if row.get("non_target"):
-        visit["non_targets"][lesion_id] = row["non_target"]
+    if "non_target" in row.cells:
+        visit["non_targets"][lesion_id] = row.cells["non_target"]
 
 
 def _number(cell: str) -> Decimal | str:

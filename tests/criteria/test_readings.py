@@ -156,7 +156,13 @@ def test_progression_dated_back_says_so():
     assert dated.why == ("dated back: an equivocal new lesion of that day was confirmed later",)
 
 
+@pytest.mark.parametrize("column", ["case", "visit_date", "lesion", "quantity", "value", "evidence"])
+def test_a_row_that_lacks_what_the_pipeline_writes_is_refused(column):
+    with pytest.raises(ConfigurationError, match=f"line 2, {column}"):
+        results(MEASUREMENTS.replace(f"{column},", "other,", 1))
+
+
 def test_a_value_that_is_no_number_is_refused():
     with pytest.raises(ConfigurationError) as refusal:
         results(MEASUREMENTS.replace("39.00", "large"))
-    assert refusal.value.problem.subject == "T1 at 2024-03-01, value"
+    assert refusal.value.problem.subject == "line 5, value"

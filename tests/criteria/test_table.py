@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from imaging_pipeline.criteria.documents import answer
-from imaging_pipeline.criteria.table import COLUMNS, answer_table, from_table, read_rows, to_rows
+from imaging_pipeline.criteria.table import COLUMNS, Row, answer_table, from_table, read_rows, to_rows
 from imaging_pipeline.errors import ConfigurationError
 
 TABLE = """\
@@ -38,12 +38,24 @@ def test_a_table_is_answered_patient_by_patient():
 
 
 def test_a_table_of_the_contracts_columns_is_known():
-    assert from_table([dict.fromkeys(COLUMNS, "") | {"visit": "b", "date": "2024-01-01"}])[0]["lesions"] == []
+    cells = ("P", "b", "2024-01-01", "T", "target", "liver", "no", 1, 2, 3, 4, 5, "", "present", "no")
+    (document,) = from_table(table(",".join(COLUMNS) + "\n" + ",".join(map(str, cells))))
+    sizes = {
+        "longest_diameter_mm": 1,
+        "short_axis_mm": 2,
+        "perpendicular_diameter_mm": 3,
+        "mean_hu": 4,
+        "volume_mm3": 5,
+    }
+    assert document["visits"][0]["measurements"] == {"T": sizes}
+    assert document["visits"][0]["non_targets"] == {"T": "present"}
+    assert document["visits"][0]["new_lesions"] == "no"
+    assert document["lesions"] == [{"id": "T", "role": "target", "organ": "liver", "node": False}]
 
 
 def test_a_node_may_be_said_in_many_words():
     for word, node in (("true", True), ("YES", True), ("1", True), ("false", False), ("no", False), ("0", False)):
-        (document,) = from_table([{"visit": "b", "date": "2024-01-01", "lesion": "T1", "role": "target", "node": word}])
+        (document,) = from_table(table(f"visit,date,lesion,role,node\nb,2024-01-01,T1,target,{word}"))
         assert document["lesions"][0]["node"] is node
 
 
@@ -75,6 +87,7 @@ def test_several_criteria_and_errors_leave_as_rows_too():
         ("P1,V1,2024-03-01,T1,target", "P1,V1,2024-03-01,T1,non_target", "line 7, role"),
         ("P1,V1,2024-03-01,T2", "P1,V1,2024-03-01,T1", "line 8: found T1 at V1 twice"),
         ("axilla,yes", "axilla,maybe", "line 5, node"),
+        ("T2,target,,true", "T2,target,,false", "line 8, node"),
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused_by_line(old, new, named):
@@ -120,7 +133,7 @@ def test_what_is_no_table_is_refused(text, named):
 
 def test_rows_may_end_early_and_lines_may_be_empty():
     rows = read_rows(" visit , date ,lesion\n\nb,2024-01-01\n")
-    assert rows == [{"visit": "b", "date": "2024-01-01"}]
+    assert rows == [Row(3, {"visit": "b", "date": "2024-01-01"})]
     assert read_rows("") == []
 
 
