@@ -6,6 +6,7 @@ Source: DICOM PS3.3 C.7.6.3 (pixels), C.11.1 (rescale), C.8.2.1.1.1 (localizers)
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -38,6 +39,10 @@ _JUDGED = attrgetter(
         )
     )
 )
+
+#: Slices of a head show a face once they are rendered.
+_HEADS_IN = ("CT", "MR", "PT")
+_HEAD = re.compile("HEAD|BRAIN|SKULL|FACE|ORBIT")
 
 #: Units of PET (0054,1001) in UCUM. Source: DICOM PS3.3 C.8.9.1.1.3.
 PET_UNITS = {"BQML": "Bq/mL", "CNTS": COUNTS, "GML": "g/mL"}
@@ -102,7 +107,11 @@ def _units(header: Header, uid: str) -> Problem | None:
 
 def doubts(header: Header, uid: str) -> list[Problem]:
     """What sort of image asks for caution."""
+    burned = header.burned_in_annotation
+    head = header.modality in _HEADS_IN and bool(_HEAD.search(header.body_part_examined.upper()))
     kinds = (
+        ("W-PHI-BURNED", burned == "YES" or (header.modality == "US" and burned != "NO"), "text within the image"),
+        ("W-PHI-FACE", head, "a scan of the head"),
         ("W-GEOM-LOCALIZER", header.is_localizer, "a localizer"),
         ("W-GEOM-MOSAIC", "MOSAIC" in header.image_type, "slices tiled into one image"),
         ("W-HU-TYPE", header.modality == "CT" and header.rescale_type not in ("", "HU"), "another RescaleType"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.pixels.processing import apply_color_lut
 from pydicom.uid import UID, RLELossless
 
 from imaging_pipeline.errors import RefusedError
@@ -81,10 +82,22 @@ def picture(document: Dataset, header: Header, subject: str, frame: int = 0) -> 
     else:
         decoder, plugin = _decoder_of(document.PixelData, header, subject, frame)
     stored = _run(decoder, document, plugin, frame, subject)
+    if header.photometric_interpretation == "PALETTE COLOR":
+        stored = _coloured(_right_justified(stored, header.bits_stored), document, subject)
     if stored.ndim == 2:
         return _right_justified(stored, header.bits_stored)
     luminance: NDArray[np.uint8] = np.rint(stored @ _LUMINANCE).astype(np.uint8)
     return luminance
+
+
+def _coloured(stored: NDArray[Any], document: Dataset, subject: str) -> NDArray[np.uint8]:
+    """Numbers of a palette as its colours, (R, C, 3)."""
+    try:
+        colours = apply_color_lut(stored, document)
+    except Exception as error:
+        raise _refusal(subject, f"a palette that cannot be used ({type(error).__name__})") from error
+    # A palette of 16 bits has its colours in the upper eight. Source: DICOM PS3.3 C.7.6.3.1.6.
+    return (colours >> 8).astype(np.uint8) if colours.dtype.itemsize == 2 else colours
 
 
 def _right_justified(stored: NDArray[Any], bits: int | None) -> NDArray[Any]:

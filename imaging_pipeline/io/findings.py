@@ -53,7 +53,7 @@ _WORDS = {
     # What the pixels mean
     "E-UNSUPPORTED": ("slices of a modality that has a loader", "leave it out, or export it as classic DICOM"),
     "E-PIX-FORMAT": ("MONOCHROME2, up to 16 bits, right-justified in 16", _AGAIN),
-    "E-PIX-PLANAR": ("8 or 16 bits, right-justified, grey, or for ultrasound RGB or YBR", _AGAIN),
+    "E-PIX-PLANAR": ("8 or 16 bits, right-justified, grey, or for ultrasound RGB, YBR or palette", _AGAIN),
     "N-PIX-INVERTED": ("MONOCHROME2", f"{_FINE}: its values are turned round"),
     "E-NM-VIEWS": ("an anterior and a posterior view, each named by its code", _AGAIN),
     "E-PIX-UNITS": ("activity (BQML), counts (CNTS) or SUV (GML)", _OTHER),
@@ -71,6 +71,8 @@ _WORDS = {
     # Who and when
     "E-PAT-MIX": ("one person", "separate the patients, or correct the identity"),
     "E-PAT-NEAR": ("one spelling for one patient", "correct it if both are one; they are not merged"),
+    "W-PHI-BURNED": ("an image without text", "look for a name in the picture before you show or share it"),
+    "W-PHI-FACE": ("a scan without a face", "a face can be rendered from it: share it with care"),
     "E-DATE": ("a calendar day between birth and today", "correct the dates at their source"),
     "W-DATE": ("one day, stated alike", f"{_FINE} if the first is right"),
 }

@@ -83,6 +83,7 @@ class Header(NamedTuple):
     rescale_intercept: float | None = None
     rescale_slope: float | None = None
     rescale_type: str = ""
+    burned_in_annotation: str = ""
     lossy_image_compression: str = ""
     units: str = ""
     frame_number: int = 0
@@ -217,6 +218,7 @@ ATTRIBUTES: dict[int, tuple[str, Callable[[bytes], Any]]] = {
     0x00281052: ("rescale_intercept", _number),
     0x00281053: ("rescale_slope", _number),
     0x00281054: ("rescale_type", _text),
+    0x00280301: ("burned_in_annotation", _text),
     0x00282110: ("lossy_image_compression", _text),
     0x00541001: ("units", _text),
 }

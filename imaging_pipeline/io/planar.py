@@ -34,7 +34,7 @@ SAME_DELTA = 1e-4
 
 _GREY = frozenset({"MONOCHROME2"})
 _PHOTOMETRIC = dict.fromkeys(RADIOGRAPHS, _GREY | {"MONOCHROME1"}) | {
-    "US": _GREY | {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"},
+    "US": _GREY | {"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR"},
     "NM": _GREY,
 }
 #: Kinds of nuclear medicine image that are no tomogram. Source: DICOM PS3.3 C.8.4.9.1.1.
@@ -90,13 +90,13 @@ def plane(file: str | BinaryIO, header: Header) -> Plane:
 
 def _format(header: Header) -> Problem | None:
     allocated, stored = header.bits_allocated or 0, header.bits_stored or 0
-    grey = header.photometric_interpretation.startswith("MONOCHROME")
+    one = header.photometric_interpretation.startswith(("MONOCHROME", "PALETTE"))
     sound = (
-        allocated in ((8, 16) if grey else (8,))
+        allocated in ((8, 16) if one else (8,))
         and 1 <= stored <= allocated
         and header.high_bit == stored - 1
         and header.pixel_representation in (0, 1)
-        and header.samples_per_pixel == (1 if grey else 3)
+        and header.samples_per_pixel == (1 if one else 3)
         and header.photometric_interpretation in _PHOTOMETRIC[header.modality]
     )
     return None if sound else finding("E-PIX-PLANAR", header.series_instance_uid, f"another format, {stored} bits")

@@ -98,13 +98,13 @@ def crowd(files: Sequence[File]) -> int:
 
 
 def without_copies(files: list[File]) -> list[File] | None:
-    """One file for each instance UID; None where one UID names two contents."""
+    """One file for each instance UID, the least doubtful; None where one UID names two contents."""
     by_uid = _parts(files, attrgetter("header.sop_instance_uid"))
     if len(by_uid) == len(files):
         return files
     if any(len(_contents(alike)) > 1 for alike in by_uid):
         return None
-    return [alike[0] for alike in by_uid]
+    return [min(alike, key=lambda file: len(file.header.cautions)) for alike in by_uid]
 
 
 def without_twins(files: Iterable[File]) -> list[File]:

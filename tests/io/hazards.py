@@ -756,6 +756,13 @@ def _(case: Case) -> Iterator[None]:
         shutil.copy(path, path.with_name(f"copy of {path.name}"))
 
 
+@hazard("stack: a copy with a program's preamble", said("N-FILE-COPY"))
+def _(case: Case) -> Iterator[None]:
+    yield
+    path = case.draw.choice(case.paths)
+    path.with_name("0" + path.name).write_bytes(b"MZ" + path.read_bytes()[2:])
+
+
 @hazard("stack: copies under other names", said("N-FILE-COPY", "W-SERIES-SPLIT"))
 def _(case: Case) -> Iterator[None]:
     twin = _again(case.slices[case.inner])
@@ -1103,6 +1110,9 @@ every("date: written with dots", SAME, lambda s, n: put_text("AcquisitionDate", 
 
 for _modality in ("XX", "", "OT", "CTX"):
     every(f"modality: '{_modality}'", refused("E-UNSUPPORTED"), put(Modality=_modality))
+
+every("private: text said to be in the image", said("W-PHI-BURNED"), put(BurnedInAnnotation="YES"))
+every("private: a head", said("W-PHI-FACE"), put(BodyPartExamined="HEAD"))
 
 # ---- 5 Hostile strings
 

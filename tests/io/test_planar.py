@@ -45,6 +45,7 @@ def image(modality, pixels, bits=8, **values):
     file.BitsAllocated = 8 if bits <= 8 else 16
     file.BitsStored, file.HighBit, file.PixelRepresentation = bits, bits - 1, 0
     file.PixelData = pixels.astype("u1" if bits <= 8 else "<u2").tobytes()
+    file.BurnedInAnnotation = "NO"
     for keyword, value in values.items():
         setattr(file, keyword, value)
     return file
@@ -145,6 +146,37 @@ def test_colour_becomes_luminance(tmp_path):
     volume, _, _ = opened(tmp_path, ultrasound(pixels))
     # ITU-R BT.601: 0.299, 0.587 and 0.114 of 255.
     assert volume.array[0, :, 0].tolist() == [76, 150, 29, 90]
+
+
+def palette(red, green, blue, bits=16):
+    """Colours by number, as a palette of 256 states them."""
+    tables = {"Red": red, "Green": green, "Blue": blue}
+    values = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for name, table in tables.items():
+        values[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
+        values[f"{name}PaletteColorLookupTableData"] = np.asarray(table, f"<u{bits // 8}").tobytes()
+    return values
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_palette_becomes_luminance(bits, tmp_path):
+    numbers = np.arange(256)
+    shifted = 1 if bits == 8 else 257
+    colours = palette((255 - numbers) * shifted, numbers * shifted, 0 * numbers, bits)
+    volume, _, _ = opened(tmp_path, ultrasound(WEDGE, **colours))
+    expected = np.rint(0.299 * (255.0 - WEDGE) + 0.587 * WEDGE)
+    assert np.array_equal(volume.array[0], expected)
+
+
+def test_a_palette_without_its_colours_is_refused(tmp_path):
+    assert refusal_of(tmp_path, ultrasound(PhotometricInterpretation="PALETTE COLOR")) == "E-PIX-DECODE"
+
+
+@pytest.mark.parametrize("value", ["YES", None])
+def test_an_ultrasound_image_may_bear_a_name_unless_it_says_not(value, tmp_path):
+    _, verdict, codes = opened(tmp_path, ultrasound(BurnedInAnnotation=value))
+    assert codes == {"W-PHI-BURNED"}
+    assert verdict is Verdict.WARN
 
 
 @pytest.mark.parametrize("uid", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=lambda uid: uid.name)
@@ -320,12 +352,11 @@ def test_pet_without_a_unit_is_refused(edit, code, tmp_path):
 @pytest.mark.parametrize(
     "file",
     [
-        ultrasound(PhotometricInterpretation="PALETTE COLOR"),
         ultrasound(BitsStored=6),
         radiograph(PhotometricInterpretation="RGB"),
         bone_scan(ANTERIOR, POSTERIOR, PhotometricInterpretation="MONOCHROME1"),
     ],
-    ids=["palette", "high bit", "colour radiograph", "inverted counts"],
+    ids=["high bit", "colour radiograph", "inverted counts"],
 )
 def test_another_format_is_refused(file, tmp_path):
     assert refusal_of(tmp_path, file) == "E-PIX-PLANAR"
