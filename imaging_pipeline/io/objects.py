@@ -13,6 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from imaging_pipeline import __version__
 from imaging_pipeline.domain.case import Case, Outcome, Sighting, Values, Visit
 from imaging_pipeline.domain.codes import BILATERAL, LEFT, LESION, MASS, RIGHT, Code
@@ -109,24 +112,25 @@ class Outlined:
 def outlined(case: Case, values: Values, visit: Visit) -> Iterator[Outlined]:
     """The lesions that were outlined at a visit, in the case's order."""
     lesions = {lesion.lesion_id: lesion for lesion in case.lesions}
-    moved = {problem.subject for problem in case.problems if problem.code in _MOVED}
     for sighting in case.sightings:
         mask = values.get(sighting.mask)
-        if sighting.visit != visit.number or sighting.outcome is not Outcome.MEASURED or not isinstance(mask, Mask):
-            continue
-        series = _series_of(sighting, mask, visit)
-        slices = len(series.frames) or len(series.instances)
-        whole = series.grid is not None and series.grid.shape[0] == slices
-        exact = whole and series.series_instance_uid not in moved
-        yield Outlined(lesions[sighting.lesion_id], sighting, mask, Source(series, exact))
+        if sighting.visit == visit.number and sighting.outcome is Outcome.MEASURED and isinstance(mask, Mask):
+            corners = mask.grid.to_lps([(0, 0, 0), [size - 1 for size in mask.grid.shape]])
+            source = source_of(case, visit, sighting.series_uid, corners)
+            assert source is not None
+            yield Outlined(lesions[sighting.lesion_id], sighting, mask, source)
 
 
-def _series_of(sighting: Sighting, mask: Mask, visit: Visit) -> Series:
-    """The series a mask was drawn on: the stack that holds it, where one series gave several."""
-    named = [series for series in visit.series if series.series_instance_uid == sighting.series_uid]
-    corners = mask.grid.to_lps([(0, 0, 0), [size - 1 for size in mask.grid.shape]])
-    holding = [series for series in named if series.grid and all(map(series.grid.contains, corners))]
-    return (holding or named)[0]
+def source_of(case: Case, visit: Visit, series_uid: str, points_lps: ArrayLike) -> Source | None:
+    """The series something was drawn on: the stack that holds its points (N, 3), where one series gave several."""
+    named = [series for series in visit.series if series.series_instance_uid == series_uid]
+    holding = [series for series in named if series.grid and all(map(series.grid.contains, np.atleast_2d(points_lps)))]
+    if not named:
+        return None
+    series = (holding or named)[0]
+    moved = {problem.subject for problem in case.problems if problem.code in _MOVED}
+    whole = series.grid is not None and series.grid.shape[0] == (len(series.frames) or len(series.instances))
+    return Source(series, exact=whole and series_uid not in moved)
 
 
 def written(

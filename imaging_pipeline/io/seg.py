@@ -110,7 +110,14 @@ def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number:
 
 def _placed(series: Series) -> Grid:
     grid = series.grid
-    assert grid is not None
+    if grid is None:
+        raise SpaceError(
+            "E-SPACE",
+            f"the DICOM SEG of {series.series_instance_uid}",
+            found="an image without a place",
+            expected="an image placed in the patient",
+            remedy="use the NIfTI outline of this lesion",
+        )
     grid.require_patient(f"the DICOM SEG of {series.series_instance_uid}")
     return grid
 

@@ -37,6 +37,7 @@ from imaging_pipeline.io.objects import (
     derived_uid,
     outlined,
     reference,
+    source_of,
     written,
 )
 from imaging_pipeline.io.part10 import Item
@@ -145,12 +146,11 @@ def structured_report(
 ) -> Written | None:
     """The report of a visit, its lines on the source images, its outlines in the SEGs; None when nothing was seen."""
     seen = [sighting for sighting in case.sightings if sighting.visit == visit.number]
-    sources = {each.lesion.lesion_id: each.source for each in outlined(case, values, visit)}
-    series = next((source.series for source in sources.values()), next(iter(visit.series), None))
+    series = next((each.source.series for each in outlined(case, values, visit)), next(iter(visit.series), None))
     if not seen or series is None:
         return None
     cited = _Cited()
-    writer = _Groups(case, visit, sources, segmentations, cited, chosen(case.measurements))
+    writer = _Groups(case, visit, segmentations, cited, chosen(case.measurements))
     groups = [writer.group(sighting) for sighting in seen]
     content = _root(_content(case, visit, groups, cited, series))
     if cited.references:
@@ -212,7 +212,6 @@ class _Groups:
 
     case: Case
     visit: Visit
-    sources: Mapping[str, Source]
     segmentations: Sequence[Segmentation]
     cited: _Cited
     numbers: Mapping[tuple[str, int, str], Measurement]
@@ -228,7 +227,7 @@ class _Groups:
             _code("CONTAINS", _dcm("121071", "Finding"), FINDINGS[lesion.kind]),
             *outline,
             *_site(lesion),
-            *(self._number(each, lesion) for each in self._measurements(lesion)),
+            *(self._number(each) for each in self._measurements(lesion)),
             *_state(lesion, sighting),
         ]
         return _container(_dcm("125007", "Measurement Group"), content, "1411" if outline else "1501")
@@ -250,19 +249,23 @@ class _Groups:
                 ]
         return []
 
-    def _number(self, measurement: Measurement, lesion: Lesion) -> Item:
+    def _number(self, measurement: Measurement) -> Item:
         quantity = CATALOGUE[measurement.quantity]
         assert quantity.code is not None
-        ends = getattr(measurement.evidence, "points_lps", ())
-        source = self.sources.get(lesion.lesion_id)
-        if quantity.name in LINES and len(ends) == 2 and source is not None:
-            children = [self._line(ends, source)]
-        else:
+        children = self._lines(measurement) if quantity.name in LINES else []
+        if not children:
             derivation = quantity.derivation
             children = [_code("HAS CONCEPT MOD", _dcm("121401", "Derivation"), derivation)] if derivation else []
             children += _algorithm(measurement)
-        value = number(measurement.value, quantity.name)
-        return _num(quantity.code, value, quantity.unit, children)
+        return _num(quantity.code, number(measurement.value, quantity.name), quantity.unit, children)
+
+    def _lines(self, measurement: Measurement) -> list[Item]:
+        """The line a number was taken from, if there is one and it has a place."""
+        ends = getattr(measurement.evidence, "points_lps", ())
+        if len(ends) != 2:
+            return []
+        source = source_of(self.case, self.visit, measurement.series_uid, ends)
+        return [] if source is None or source.series.grid is None else [self._line(ends, source)]
 
     def _line(self, ends: Sequence[PointLps], source: Source) -> Item:
         """A line on the slice it lies in, or in space where no one image shows it."""

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from imaging_pipeline.domain.case import Outcome
+from imaging_pipeline.domain.case import Drawn, Outcome
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.dicom import SeriesRecord
@@ -287,3 +287,25 @@ def test_equal_cases_give_equal_bytes(tmp_path):
     first.mkdir()
     again.mkdir()
     assert written(first, case, values).read_bytes() == written(again, *by_hand()).read_bytes()
+
+
+def test_a_readers_own_line_is_drawn_where_no_outline_is(tmp_path):
+    case, _ = by_hand()
+    old = chosen(case.measurements)["AX", 0, "longest_diameter"]
+    own = replace(old, evidence=Drawn(old.evidence.points_lps))
+    drawn = replace(case, measurements=tuple(own if each is old else each for each in case.measurements))
+    group = groups_of(pydicom.dcmread(written(tmp_path, drawn, {})))[1]
+    _, name, labels, lines = as_a_viewer_draws(group)
+    assert (name, labels["Long Axis"]) == ("AX", (52.0, "mm"))
+    assert set(lines) == {"Long Axis", "Short Axis"}
+    assert find(group.ContentSequence, "121191") == []
+
+
+def test_an_image_without_a_place_keeps_its_numbers_and_loses_its_lines(tmp_path):
+    case, values = by_hand()
+    nowhere = tuple(replace(series, grid=None) for series in case.visits[0].series)
+    unplaced = replace(case, visits=(replace(case.visits[0], series=nowhere), *case.visits[1:]))
+    assert [problem.code for problem in segmentations(unplaced, values, unplaced.visits[0])[1]] == ["E-SPACE"] * 2
+    *_, labels, lines = as_a_viewer_draws(groups_of(pydicom.dcmread(written(tmp_path, unplaced, values)))[0])
+    assert labels["Long Axis"] == (30.0, "mm")
+    assert lines == {}
