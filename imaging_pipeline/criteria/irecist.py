@@ -26,12 +26,12 @@ from imaging_pipeline.criteria.best import (
     start_of,
     window_of,
 )
+from imaging_pipeline.criteria.candidates import selection_problems
 from imaging_pipeline.criteria.evidence import View, designated
 from imaging_pipeline.criteria.exact import ZERO, exactly, plain
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import DIAMETERS, PD_INCREASE_MM, progression_mm
 from imaging_pipeline.criteria.response import Components, Judgement, Tally, Verdict, judge_visits, size_of
-from imaging_pipeline.criteria.roles import selection_problems
 from imaging_pipeline.criteria.timeline import Finding, ListedLesion, Timeline, Timepoint
 
 NAME = "irecist"

@@ -13,12 +13,12 @@ from pydantic import Field, TypeAdapter
 from imaging_pipeline.config import Model
 from imaging_pipeline.criteria import choi, irecist, mda, recist, thresholds
 from imaging_pipeline.criteria.best import BEST_FIRST, Course, Duration, Response, Summary, summarise
+from imaging_pipeline.criteria.candidates import Candidate, select
 from imaging_pipeline.criteria.checks import check_sizes, check_timeline, check_unique, refuse
 from imaging_pipeline.criteria.disagreement import disagreements
 from imaging_pipeline.criteria.params import Params
 from imaging_pipeline.criteria.recist import overall_response
 from imaging_pipeline.criteria.response import Components, Judgement, Ruler
-from imaging_pipeline.criteria.roles import Candidate, select
 from imaging_pipeline.criteria.scores import GENANT_CATEGORIES, genant, sins
 from imaging_pipeline.criteria.timeline import Day, ListedLesion, Number, Timeline, Timepoint
 from imaging_pipeline.errors import Problem
@@ -27,22 +27,22 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Criterion:
+class TimelineCriterion:
     """A criterion that judges timelines, and what it measures of a target."""
 
     judge: Callable[[Timeline, Params], Course]
     ruler: Ruler | None = None
 
 
-CRITERIA: Mapping[str, Criterion] = {
-    "recist-1.1": Criterion(recist.judge, recist.DIAMETERS),
-    "irecist": Criterion(irecist.judge, recist.DIAMETERS),
-    "choi": Criterion(choi.judge_choi, recist.DIAMETERS),
-    "modified-choi": Criterion(choi.judge_modified, recist.DIAMETERS),
-    "inverse-choi": Criterion(choi.judge_inverse, recist.DIAMETERS),
-    "who": Criterion(thresholds.judge_who, thresholds.PRODUCTS),
-    "volumetric": Criterion(thresholds.judge_volumetric, thresholds.VOLUMES),
-    "mda-bone": Criterion(mda.judge),
+CRITERIA: Mapping[str, TimelineCriterion] = {
+    "recist-1.1": TimelineCriterion(recist.judge, recist.DIAMETERS),
+    "irecist": TimelineCriterion(irecist.judge, recist.DIAMETERS),
+    "choi": TimelineCriterion(choi.judge_choi, recist.DIAMETERS),
+    "modified-choi": TimelineCriterion(choi.judge_modified, recist.DIAMETERS),
+    "inverse-choi": TimelineCriterion(choi.judge_inverse, recist.DIAMETERS),
+    "who": TimelineCriterion(thresholds.judge_who, thresholds.PRODUCTS),
+    "volumetric": TimelineCriterion(thresholds.judge_volumetric, thresholds.VOLUMES),
+    "mda-bone": TimelineCriterion(mda.judge),
 }
 
 

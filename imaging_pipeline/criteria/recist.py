@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from imaging_pipeline.criteria.assessment import criterion
 from imaging_pipeline.criteria.best import Course, course
+from imaging_pipeline.criteria.candidates import selection_problems
 from imaging_pipeline.criteria.evidence import View, designated
 from imaging_pipeline.criteria.exact import ZERO, change_pct, exactly, plain, signed_pct
 from imaging_pipeline.criteria.params import DEFAULTS, Params
@@ -19,7 +20,6 @@ from imaging_pipeline.criteria.response import (
     Verdict,
     judge_visits,
 )
-from imaging_pipeline.criteria.roles import selection_problems
 from imaging_pipeline.criteria.timeline import (
     MEASURABLE_NODE_MM,
     PATHOLOGICAL_NODE_MM,

@@ -454,3 +454,42 @@ def test_lines_are_answered_in_order_and_a_bad_one_spoils_nothing():
     assert [next(iter(answered)) for answered in answers] == ["criterion", "error", "error", "error", "criterion"]
     assert set(answers[1]["error"]) == {"code", "subject", "found", "expected", "remedy"}
     assert answers[2]["error"]["subject"] == "visits.V1.measurements.T1.longest_diameter_mm"
+
+
+# Anything anywhere
+
+JUNK = (None, True, -1, 1e308, float("nan"), "", "\0", "T1", "2024-01-01", [], {}, [[]], {"a": 1}, {"state": "absent"})
+SEEDS = (
+    GOOD,
+    {"kind": "responses", "reference_date": "2024-01-01", "responses": [{"date": "2024-02-01", "overall": "PR"}]},
+    {"kind": "components", "rows": [{"target": "CR", "non_target": "NE", "new_lesion": False}]},
+    {"kind": "candidates", "candidates": [{"id": "A", "kind": "bone", "slice_mm": 5, "soft_tissue_mm": 12}]},
+    {"kind": "scores", "rows": [{"score": "sins", "pain": "none"}, {"score": "genant", "height_loss_percent": 3}]},
+)
+
+
+def places(document, path=()):
+    """Every part of a document, by its path."""
+    inside = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, value in inside:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+@pytest.mark.parametrize("number", range(len(SEEDS)))
+def test_anything_in_place_of_any_part_is_answered_or_refused_in_one_line(number):
+    for path in places(SEEDS[number]):
+        for junk in JUNK:
+            document = copy.deepcopy(SEEDS[number])
+            inside = document
+            for step in path[:-1]:
+                inside = inside[step]
+            inside[path[-1]] = junk
+            try:
+                assert json.loads(dumps(answer(document, ("recist-1.1", "choi"))))
+            except ConfigurationError as refused:
+                line, remedy = str(refused), refused.problem.remedy
+                assert "\n" not in line, path
+                assert remedy, path

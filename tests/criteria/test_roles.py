@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imaging_pipeline.criteria.roles import decide_roles, organ_of
+from imaging_pipeline.criteria.candidates import organ_of
+from imaging_pipeline.criteria.roles import decide_roles
 from imaging_pipeline.domain.case import Outcome
 from imaging_pipeline.domain.lesions import Kind, Role
 from tests.criteria.nouns import DRAWN, EDITED, lesion, measured, reported, seen, visits
