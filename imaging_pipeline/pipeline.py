@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from imaging_pipeline import __version__, plugins
 from imaging_pipeline.config import Config, LesionEntry
-from imaging_pipeline.corrections import Acts, Corrected, corrected, rejection
+from imaging_pipeline.corrections import Acts, corrected, rejection
 from imaging_pipeline.criteria.reconcile import reconcile, reported
 from imaging_pipeline.criteria.roles import decide_roles
 from imaging_pipeline.domain.case import (
@@ -154,7 +154,8 @@ def _look_at(
         if judged.rejected:
             return _Look(missed, problems=(*judged.problems, rejection(name)))
         first.setdefault(lesion.lesion_id, _Seen(series, judged.mask))
-        numbers = _numbers(lesion, visit, series, automatic, judged, stages)
+        of_own = stages.measured(series, automatic, lesion, visit.number)
+        again = of_own if judged.mask == automatic else stages.measured(series, judged.mask, lesion, visit.number)
     except StageError as refusal:
         return _Look(missed, problems=(replace(refusal.problem, subject=name),))
     mask = stages.kept(judged.mask)
@@ -168,16 +169,9 @@ def _look_at(
         method=mask.maker,
     )
     doubts = () if judged.settled else stages.doubts(mask, name)
-    return _Look(found, numbers, (*judged.problems, *doubts))
-
-
-def _numbers(
-    lesion: Lesion, visit: Visit, series: Series, automatic: Mask, judged: Corrected, stages: Stages
-) -> tuple[Measurement, ...]:
-    """Everything measured on the pipeline's outline, and on the reader's where there is one."""
-    of_own = stages.measured(series, automatic, lesion, visit.number)
-    again = of_own if judged.mask == automatic else stages.measured(series, judged.mask, lesion, visit.number)
-    return judged.measured(of_own, again)
+    lacking = tuple(replace(problem, subject=name) for problem in again.problems)
+    numbers = judged.measured(of_own.measurements, again.measurements)
+    return _Look(found, numbers, (*judged.problems, *doubts, *lacking))
 
 
 def _outline(

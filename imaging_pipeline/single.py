@@ -28,16 +28,16 @@ def measure_files(image: Path, mask_file: Path, label: str, kind: Kind, series_u
     """
     from imaging_pipeline.io.loaders import open_series
     from imaging_pipeline.io.masks import read_mask
-    from imaging_pipeline.numerics.measurement import measure
+    from imaging_pipeline.numerics.measurement import examine
 
     volume, _, problems = open_series(image, series_uid)
     mask = read_mask(mask_file, volume, label)
     lesion = Lesion(lesion_id=mask_file.name, tracking_uid="", label=label, kind=kind)
-    measurements = measure(volume, mask, lesion, 0, MeasureConfig())
+    found = examine(volume, mask, lesion, 0, MeasureConfig())
     return {
-        "quantities": {item.quantity: _value(item) for item in measurements},
-        "evidence": _evidence(measurements, volume.grid.to_index),
-        "issues": [problem.document for problem in problems],
+        "quantities": {item.quantity: _value(item) for item in found.measurements},
+        "evidence": _evidence(found.measurements, volume.grid.to_index),
+        "issues": [problem.document for problem in (*problems, *found.problems)],
     }
 
 

@@ -11,14 +11,13 @@ import numpy as np
 
 from imaging_pipeline import plugins
 from imaging_pipeline.config import Config
-from imaging_pipeline.domain.case import Measurement
 from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.geometry import Transform
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.prompts import Outline, Prompt
 from imaging_pipeline.errors import Problem, SpaceError, StageError
-from imaging_pipeline.numerics.measurement import measure
+from imaging_pipeline.numerics.measurement import Findings, examine
 from imaging_pipeline.numerics.registration import refine, register
 from imaging_pipeline.numerics.segmentation import carry
 from imaging_pipeline.store import Store
@@ -87,14 +86,14 @@ class Stages:
         self.values[view.digest] = view
         return view
 
-    def measured(self, series: Series, mask: Mask, lesion: Lesion, visit: int) -> tuple[Measurement, ...]:
-        """Every quantity that applies to a lesion at a visit."""
+    def measured(self, series: Series, mask: Mask, lesion: Lesion, visit: int) -> Findings:
+        """Every quantity that applies to a lesion at a visit, and what could not be given."""
         config = self._config.measure
         return self._remember(
             "measure",
             (series, mask, lesion, visit, config),
-            tuple[Measurement, ...],
-            lambda: measure(self._load(series), mask, lesion, visit, config),
+            Findings,
+            lambda: examine(self._load(series), mask, lesion, visit, config),
         )
 
     def doubts(self, mask: Mask, subject: str) -> tuple[Problem, ...]:
