@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imaging_pipeline.domain.case import Outcome, Review, Treatment
+from imaging_pipeline.corrections import signature
+from imaging_pipeline.domain.case import Edited, Measurement, Outcome, Review, Treatment
+from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind
@@ -27,6 +29,7 @@ from imaging_pipeline.io.report.histograms import histograms
 from imaging_pipeline.io.report.lookup import Lookup
 from imaging_pipeline.io.report.patient import patient_page
 from imaging_pipeline.io.report.plots import Course, Sample, chart, nice_ticks, tick_label
+from imaging_pipeline.io.report.reading import changes, signatures
 from imaging_pipeline.io.report.viewer import scenes
 from imaging_pipeline.io.report.wording import change, response_words, shown, subjects, tone
 from tests.io.cases import AXILLA, HOSTILE, L4, mpnst_case
@@ -155,11 +158,37 @@ def test_methods_versions_and_digests_close_the_page(page, patient):
     assert all(digest in end for digest in patient[0].provenance.inputs)
 
 
-def test_a_signed_case_says_who_signed(tmp_path, patient):
+def signing(case, visit, reader="reader 1"):
+    return Review(reader, "2024-03-01T10:00:00Z", "sign", visit, signature(case.measurements, visit), "")
+
+
+def test_a_signature_is_named_with_its_visits_while_their_numbers_stand(patient):
+    case, _ = patient
+    signed = replace(case, reviews=tuple(signing(case, visit) for visit in range(3)))
+    assert signatures(case) == "Automatic result. No radiologist has signed it."
+    assert signatures(signed) == "Signed by reader 1."
+    partly = replace(case, reviews=(signing(case, 0), signing(case, 0, "reader 2")))
+    assert signatures(partly) == (
+        "baseline: signed by reader 1, reader 2. after 6 cycles: not signed. review: not signed"
+    )
+    changed = replace(signed, measurements=tuple(each for each in case.measurements if each.visit != 1 or each.flags))
+    assert "after 6 cycles: not signed" in signatures(changed)
+
+
+def test_what_a_reader_changed_stands_before_and_after_with_its_reason(tmp_path, patient):
     case, values = patient
-    signed = replace(case, reviews=(Review("reader 1", "2024-03-01T10:00:00Z", "sign", 2, "ab" * 32, ""),))
-    write_report(signed, values, tmp_path / "report.html")
-    assert "Signed by reader 1" in Page((tmp_path / "report.html").read_text()).text
+    act = Review(
+        "reader 1", "2024-03-01T10:00:00Z", "adjust", 1, "ab" * 32, "", "AX", "longest_diameter",
+        ((0.0, 0.0, 0.0), (40.0, 0.0, 0.0)), comment="the tail belongs to it",
+    )  # fmt: skip
+    drawn = Measurement("AX", 1, "longest_diameter", 40.0, "mm", Edited("ab" * 32, digest(act), act.points_lps))
+    reviewed = replace(case, measurements=(*case.measurements, drawn), reviews=(act,))
+    write_report(reviewed, values, tmp_path / "report.html")
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "after 6 cycles longest diameter 43.00 mm 40.00 mm reader 1 2024-03-01T10:00:00Z the tail belongs" in text
+    assert [
+        list(changes(lesion.lesion_id, Lookup(reviewed))) for lesion in case.lesions if lesion.lesion_id == "L4"
+    ] == [[]]
 
 
 def test_a_quiet_case_says_so(tmp_path, patient):

@@ -27,6 +27,7 @@ from imaging_pipeline.io.report.figures import MINERAL_HU
 from imaging_pipeline.io.report.lookup import Lookup
 from imaging_pipeline.io.report.pictures import Picture, pictures, seen_of, slice_words, span_words
 from imaging_pipeline.io.report.plots import Chart, Course, Sample, chart
+from imaging_pipeline.io.report.reading import Change, changes, signatures
 from imaging_pipeline.io.report.viewer import scenes
 from imaging_pipeline.io.tables import number as as_printed
 from imaging_pipeline.io.tables import size_quantity
@@ -160,6 +161,7 @@ class LesionSection:
     visits: tuple[LesionVisit, ...]
     charts: tuple[Chart, ...]
     statements: tuple[Statement, ...]
+    changes: tuple[Change, ...]
 
     @property
     def pictured(self) -> bool:
@@ -255,9 +257,9 @@ class PatientPage:
         return tuple(quantity for name, quantity in CATALOGUE.items() if name in shown)
 
     @property
-    def signed_by(self) -> tuple[str, ...]:
-        """Who has signed."""
-        return tuple(dict.fromkeys(review.reader for review in self.case.reviews if review.act == "sign"))
+    def signed(self) -> str:
+        """Who stands by it."""
+        return signatures(self.case)
 
     def label(self, number: int) -> str:
         """A visit's name."""
@@ -325,6 +327,7 @@ def _section(lesion: Lesion, lookup: Lookup, values: Values) -> LesionSection:
         tuple(_lesion_visit(lesion, visit, shots.get(visit.number), spans, lookup) for visit in lookup.case.visits),
         tuple(each for each in charts if each is not None),
         tuple(each for each in statements(lookup) if each.stated.lesion_id == lesion.lesion_id),
+        tuple(changes(lesion.lesion_id, lookup)),
     )
 
 
