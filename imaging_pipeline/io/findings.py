@@ -16,6 +16,9 @@ _WORDS = {
     # What is in the folder
     "E-FILE-UNREADABLE": ("something that may be read", "check its permissions"),
     "W-FS-SKIPPED": ("a plain file", "copy the file itself here"),
+    "E-ARCHIVE-DAMAGED": ("a whole zip or tar", "pack it again"),
+    "E-ARCHIVE-SIZE": ("an archive of scans", "nothing to do if it is none; else unpack it by hand"),
+    "E-ARCHIVE-PATH": ("a name below the archive's own folder", "find out where the archive was made"),
     "N-FS-DICOMDIR": ("images", f"{_FINE}: the folder itself is read, not what the file says of it"),
     # Where the slices lie
     "E-GEOM-ORIENT": ("two perpendicular unit vectors in every slice", _AGAIN),

@@ -18,6 +18,7 @@ from imaging_pipeline.config import Config
 from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
+from imaging_pipeline.io.archives import opened
 from imaging_pipeline.io.dicom import SeriesRecord
 from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import File, Header
@@ -52,7 +53,7 @@ def _no_collection() -> Iterator[None]:
 
 
 @_no_collection()
-def index(root: Path, config: Config, memory: Path | None = None) -> Index:
+def index(root: Path, config: Config, memory: Path | None = None, archives: Path | None = None) -> Index:
     """Find out what a folder tree holds, from headers alone; no pixel is decoded.
 
     Parameters
@@ -60,8 +61,12 @@ def index(root: Path, config: Config, memory: Path | None = None) -> Index:
     memory
         A folder in which indexes are kept. An unchanged tree is recalled from it whole; of a changed one only files
         that are new or changed are opened.
+    archives
+        A folder to which zip and tar files among the scans are unpacked; without it they are no scans.
     """
     found = list(regular_files(root))
+    if archives is not None:
+        found = [each for file in found for each in opened(file, archives)]
     if memory is None:
         return _index(_opened(found, {}), config)
     keys = stamps(found)

@@ -35,7 +35,7 @@ def density_problems(volume: Volume) -> tuple[Problem, ...]:
     if volume.unit != HU:
         return ()
     _, rows, columns = volume.array.shape
-    sample = volume.array[:, :: max(1, rows // SAMPLE), :: max(1, columns // SAMPLE)]
+    sample = np.ascontiguousarray(volume.array[:, :: max(1, rows // SAMPLE), :: max(1, columns // SAMPLE)])
     found = [_jump(sample, volume.series.series_instance_uid), _air(sample, volume.series.series_instance_uid)]
     return tuple(problem for problem in found if problem is not None)
 
