@@ -1,18 +1,25 @@
-"""Take the documentation's pictures from the sample case's results: `python tools/take_pictures.py [RESULTS]`."""
+"""Take the documentation's pictures: `python -m tools.take_pictures [RESULTS]`.
+
+Report and viewer are of the sample case's results; the cohort is of forty virtual patients.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks.bench_report import cohort
+from imaging_pipeline.io.report import write_cohort
 from imaging_pipeline.io.report.browser import ARGUMENTS, find
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 1280
+PATIENTS = 40
 
 
 def main(results: Path) -> None:
@@ -20,7 +27,7 @@ def main(results: Path) -> None:
     (case,) = (results / "cases").iterdir()
     folder = ROOT / "docs" / "images"
     folder.mkdir(exist_ok=True)
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as scratch:
         browser = playwright.chromium.launch(executable_path=find(), args=[*ARGUMENTS])
         page = browser.new_page(viewport={"width": WIDTH, "height": 1500}, color_scheme="light")
         page.goto((case / "report.html").resolve().as_uri())
@@ -28,8 +35,10 @@ def main(results: Path) -> None:
         show_viewer(page)
         page.locator(".viewer .stage").first.scroll_into_view_if_needed()
         keep(page, folder / "viewer.png", page.locator(".viewer .stage").first.bounding_box())
-        page.set_viewport_size({"width": WIDTH, "height": 1000})
-        page.goto((results / "report.html").resolve().as_uri())
+        virtual = Path(scratch) / "report.html"
+        write_cohort(cohort(PATIENTS), virtual, ())
+        page.set_viewport_size({"width": WIDTH, "height": 1500})
+        page.goto(virtual.as_uri())
         keep(page, folder / "cohort.png")
         browser.close()
 
