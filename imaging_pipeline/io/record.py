@@ -79,8 +79,8 @@ def write_case(case: Case, values: Values, folder: Path) -> None:
     write_whole(folder / "case.json", document)
 
 
-def read_case(folder: Path) -> tuple[Case, dict[str, Mask | Volume]]:
-    """The case and the values that were written.
+def read_case(folder: Path, known: Values | None = None) -> tuple[Case, dict[str, Mask | Volume]]:
+    """The case and the values that were written; arrays that are `known` by their digest are not read again.
 
     Raises
     ------
@@ -90,7 +90,8 @@ def read_case(folder: Path) -> tuple[Case, dict[str, Mask | Volume]]:
     """
     record = _record(folder)
     series = {each.series_instance_uid: each for visit in record.visits for each in visit.series}
-    values = {stored.digest: _restored(stored, series, folder) for stored in record.arrays}
+    known = known or {}
+    values = {stored.digest: known.get(stored.digest) or _restored(stored, series, folder) for stored in record.arrays}
     return Case(**_fields(record)), values
 
 

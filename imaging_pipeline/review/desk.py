@@ -195,7 +195,7 @@ class Desk:
         stamp = _stamp(place / "case.json")
         kept = self._kept.get(place)
         if kept is None or kept.stamp != stamp:
-            self._kept[place] = kept = _Kept(stamp, *read_case(place))
+            self._kept[place] = kept = _Kept(stamp, *read_case(place, kept.values if kept else None))
         while len(self._kept) > _KEPT_CASES:
             del self._kept[next(iter(self._kept))]
         return kept.case, kept.values

@@ -101,7 +101,7 @@ def _lesion(lesion: Lesion) -> Document:
         "label": one_line(lesion.label),
         "kind": lesion.kind.value,
         "role": lesion.role.value.replace("_", "-"),
-        "site": one_line(f"{lesion.laterality} {lesion.site.meaning if lesion.site else ''}".strip()),
+        "site": one_line(f"{lesion.laterality} {lesion.site.meaning.lower() if lesion.site else ''}".strip()),
     }
 
 

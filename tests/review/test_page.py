@@ -59,7 +59,7 @@ def up_to_date(page):
 
 
 def number(page, label):
-    return page.locator("#numbers tr", has_text=label).first.locator("td").text_content()
+    return page.locator("#numbers tr", has_text=label).first.text_content()
 
 
 def cell(page, name):

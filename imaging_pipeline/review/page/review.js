@@ -220,7 +220,7 @@ async function pictures() {
     await open.then.load(open.name, open.document.cells[lesion][earlier]);
     const at = open.document.visits[earlier];
     $("earlier").setAttribute("aria-label", `${open.document.lesions[lesion].id} at ${visitName(at)}, for comparison`);
-    $("earlier-words").textContent = `${visitName(at)} · ${open.then.words()}`;
+    open.then.date = visitName(at);
   }
   windows();
   useTool(cell && cell.view ? open.tool : "look");
@@ -243,6 +243,7 @@ function drawAll() {
   $("slice").max = picture.view.shape[0] - 1;
   $("slice").value = picture.slice;
   $("picture-words").textContent = picture.words();
+  if (open.then.view) $("earlier-words").textContent = `${open.then.date} · ${open.then.words()}`;
   $("picture").setAttribute("aria-label", `${$("subject").textContent}, ${picture.words()}`);
   $("undo").disabled = !picture.history.length;
   $("save").disabled = !picture.edited || open.adding;
@@ -257,6 +258,9 @@ function render() {
   const cell = here();
   const { id, label: called } = shown.lesions[lesion];
   $("subject").textContent = `${called.startsWith(id) ? called : `${id}, ${called}`} · ${visitName(shown.visits[visit])}`;
+  const { role, site } = shown.lesions[lesion];
+  $("about").textContent = [role, site, cell && cell.outcome !== "measured" && cell.outcome, cell && cell.confidence]
+    .filter(Boolean).join(" · ");
   const doubts = cell ? cell.problems : [];
   $("doubts-section").hidden = !doubts.length;
   $("doubts").replaceChildren(...doubts.map((each) => element("li", {},
@@ -264,10 +268,11 @@ function render() {
   matrix();
   responses();
   signatures();
-  fill($("numbers"), [], (cell ? cell.numbers : []).map((each) => row(
+  const followed = visit > 0;
+  fill($("numbers"), ["", "Now", ...(followed ? ["Change"] : [])], (cell ? cell.numbers : []).map((each) => row(
     each.label,
-    element("span", {}, each.value, element("span", { className: "interval" }, each.interval),
-      element("span", { className: "interval" }, each.change && `${each.change} from baseline`)),
+    element("span", {}, each.value, element("span", { className: "interval" }, each.interval)),
+    ...(followed ? [each.change] : []),
   )));
   if (!cell || !cell.numbers.length) $("numbers").replaceChildren(element("caption", {}, cell ? cell.outcome : "not looked for"));
   const options = shown.visits[visit].series.map((series, index) =>
@@ -281,7 +286,7 @@ function render() {
 function matrix() {
   const { document: shown } = open;
   const rows = shown.lesions.map((each, lesion) => element("tr", {},
-    element("th", { scope: "row" }, each.id, element("span", { className: "muted" }, `${each.role} · ${each.site}`)),
+    element("th", { scope: "row" }, each.id, element("span", { className: "muted" }, each.role)),
     ...shown.visits.map((visit, index) => element("td", {}, cellButton(each, lesion, visit, index)))));
   const visits = shown.visits.map((visit) => element("th", { scope: "col", title: visitName(visit) }, shortName(visit)));
   $("matrix").replaceChildren(
