@@ -49,7 +49,7 @@ def export_dicom(case: Case, values: Values, folder: Path, config: Config | None
         report = structured_report(case, values, visit, outlines)
         objects = {**_by_name(outlines), **({} if report is None else {"sr": report})}
         for name, file in objects.items():
-            written.append(place / safe_name(visit.date or f"visit-{visit.number}") / f"{name}.dcm")
+            written.append(place / f"{visit.date or f'visit-{visit.number}'}_{name}.dcm")
             write_whole(written[-1], file.content)
     return (*written, write_left_out(problems, place))
 

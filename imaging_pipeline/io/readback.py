@@ -112,7 +112,7 @@ def readings(path: Path) -> tuple[Reading, ...]:
 
 def _statements(path: Path) -> Iterator[_Said]:
     if path.is_dir():
-        for report in sorted(path.rglob("sr.dcm")):
+        for report in sorted(path.rglob("*_sr.dcm")):
             yield from _reported(report)
     elif path.suffix == ".dcm":
         yield from _reported(path)
@@ -176,7 +176,11 @@ def _finding(
         return {"state": "absent" if outcome is Outcome.ABSENT else "not_evaluable"}
     sizes = {**_SIZES, "longest_diameter_mm": "soft_tissue_diameter"} if lesion.kind is Kind.BONE else _SIZES
     found = {field: numbers.get((lesion.lesion_id, visit.number, name)) for field, name in sizes.items()}
-    return {field: Decimal(printed(each)) for field, each in found.items() if each is not None}
+    stated = {field: Decimal(printed(each)) for field, each in found.items() if each is not None}
+    if lesion.kind is Kind.NODE and "perpendicular_diameter_mm" in stated:
+        # The short axis is the longest perpendicular; others' TR states it as LPERP alone.
+        stated.setdefault("short_axis_mm", stated["perpendicular_diameter_mm"])
+    return stated
 
 
 # ---- Tidy CSV
@@ -236,8 +240,8 @@ def _resulted(path: Path) -> Iterator[_Said]:
     beside = path.with_name("tu.json")
     identified = read_dataset(beside) if beside.exists() else []
     known = {(row["USUBJID"], row["TULNKID"]): row for row in identified}
-    flagged = any(row["TRACPTFL"] for row in rows)
-    for row in rows:
+    flagged = any(row.get("TRACPTFL") for row in rows)
+    for row in (defaultdict(str, row) for row in rows):
         quantity = _QUANTITIES.get(row["TRTESTCD"], "")
         if (flagged and not row["TRACPTFL"]) or not (quantity or row["TRTESTCD"] == "TUMSTATE"):
             continue

@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import pydicom
 
 from imaging_pipeline.config import Config, MeasureConfig, parse_yaml, validated
 from imaging_pipeline.domain.case import Assessment, Case, Outcome, Provenance, Sighting, Visit
@@ -84,8 +83,3 @@ def case_of(volume, mask, problems=()):
     provenance = Provenance("0.1.0", "", ())
     case = Case("p-real", (visit,), (lesion,), (sighting,), measurements, (assessment,), provenance, tuple(problems))
     return case, {mask.digest: mask}
-
-
-def objects(paths):
-    """The DICOM objects among exported files, by their name."""
-    return {f"{path.parent.name}/{path.stem}": pydicom.dcmread(path) for path in paths if path.suffix == ".dcm"}

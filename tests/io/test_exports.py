@@ -15,6 +15,7 @@ from imaging_pipeline.domain.case import Outcome
 from imaging_pipeline.domain.lesions import Kind, Role
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import ConfigurationError
+from imaging_pipeline.io.datasets import Column, dataset_json, dataset_of
 from imaging_pipeline.io.exports import export_all, export_csv, export_dicom, export_sdtm
 from imaging_pipeline.io.masks import read_mask
 from imaging_pipeline.io.readback import readings, timeline
@@ -165,7 +166,7 @@ def from_outlines(folder):
         visit = case.visits[sighting.visit]
         (series,) = [each for each in visit.series if each.series_instance_uid == sighting.series_uid]
         volume = intake.load(series)
-        outlines = folder / "dicom" / visit.date / f"seg_{series.role}.dcm"
+        outlines = folder / "dicom" / f"{visit.date}_seg_{series.role}.dcm"
         mask = read_mask(outlines, volume, sighting.lesion_id)
         for each in measure(volume, mask, lesions[sighting.lesion_id], sighting.visit, config.measure):
             found[each.lesion_id, each.visit, each.quantity] = number(each.value, each.quantity)
@@ -291,6 +292,34 @@ def test_a_damaged_or_another_dataset_is_refused(tmp_path, exported):
     (tmp_path / "tr.json").write_text(json.dumps(document))
     with pytest.raises(ConfigurationError, match="E-DATASET"):
         readings(tmp_path / "tr.json")
+
+
+def test_the_results_of_another_sponsor_are_judged_as_they_were(tmp_path, real_scans):
+    """CDISC's example, the results of the reader it accepts: every overall response it states."""
+    rows = {}
+    for name in ("tu", "tr", "rs"):
+        text = (real_scans / "sdtm" / f"{name}_onco_recist.csv").read_text(encoding="utf-8")
+        rows[name] = [
+            {key: None if value == "NA" else value for key, value in row.items()}
+            for row in csv.DictReader(text.splitlines())
+        ]
+    for row in rows["tr"]:
+        # Some dates lack the day; the middle of the month keeps the visits in order.
+        row["TRDTC"] = row["TRDTC"] if len(row["TRDTC"]) == 10 else f"{row['TRDTC']}-15"
+    for name in ("tu", "tr"):
+        columns = [Column(key, key) for key in rows[name][0]]
+        table = dataset_of(name.upper(), name, columns, (), rows[name])
+        (tmp_path / f"{name}.json").write_text(dataset_json(table, "CDISCPILOT01", "2024-12-05T00:00:00"))
+    stated = {
+        (row["USUBJID"], int(row["VISITNUM"]) - 1): row["RSSTRESC"] for row in rows["rs"] if row["RSACPTFL"] == "Y"
+    }
+    judged = {
+        (reading.case, seen.number): answered["overall"]
+        for reading in readings(tmp_path / "tr.json")
+        for seen, answered in zip(reading.visits, answer(timeline(reading))["visits"], strict=True)
+    }
+    assert len(stated) > 20
+    assert {place: judged[place] for place in stated} == stated
 
 
 # ---- Tables
