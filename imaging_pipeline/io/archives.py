@@ -62,6 +62,7 @@ def opened(file: Found, room: Path) -> Iterator[Found]:
         yield file
         return
     try:
+        room.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = sha256_of(file.path)
         place = room / content
         listed = kept(place / "members.json", content)
