@@ -23,12 +23,14 @@ from tests.io.cases import mpnst_case
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "sample_data" / "mini"
 
-#: Image folder, outline, label and kind of the real scans.
+#: Image folder and outline of the real scans.
 REAL = {
-    "sarcoma of the thigh, CT": ("sts_dicom/STS_008/CT/image", "sts_dicom/STS_008/CT/mask", "1"),
-    "sarcoma of the thigh, MR": ("sts_dicom/STS_008/MR_T1/image", "sts_dicom/STS_008/MR_T1/mask", "1"),
-    "nodule of the lung, CT": ("lidc0001/ct", "lidc0001/seg", "1"),
+    f"sarcoma {patient}, {scan}": (f"sts_dicom/{patient}/{scan}/image", f"sts_dicom/{patient}/{scan}/mask/RS.dcm")
+    for patient in ("STS_008", "STS_042")
+    for scan in ("CT", "MR_T1", "PET")
 }
+REAL["nodule of the lung, CT"] = ("lidc0001/ct", "lidc0001/seg/nodule_01_annotation_0.dcm")
+REAL["liver, CT"] = ("dcmqi/ct-3slice", "dcmqi/liver.dcm")
 
 
 @cache
@@ -57,10 +59,9 @@ def by_hand(hostile=()):
 @cache
 def real(scans, name):
     """A real scan's outline as a case of one visit, and its values."""
-    image, outline, label = REAL[name]
+    image, outline = REAL[name]
     volume, _, problems = open_series(scans / image)
-    (mask_file,) = (scans / outline).glob("*.dcm")
-    return case_of(volume, read_mask(mask_file, volume, label), problems)
+    return case_of(volume, read_mask(scans / outline, volume), problems)
 
 
 @cache
