@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from xml.etree import ElementTree as Tree
 
-from imaging_pipeline.io.cdisc import TERMINOLOGY
 from imaging_pipeline.io.datasets import Column, Dataset, item_oid
+from imaging_pipeline.io.terminology import TERMINOLOGY
 
 _ODM = "http://www.cdisc.org/ns/odm/v1.3"
 _DEF = "http://www.cdisc.org/ns/def/v2.1"

@@ -36,12 +36,12 @@ from imaging_pipeline.domain.codes import Code
 from imaging_pipeline.domain.lesions import Kind, Lesion, Role
 from imaging_pipeline.domain.quantities import CATALOGUE, Needs
 from imaging_pipeline.errors import ConfigurationError
-from imaging_pipeline.io import cdisc
 from imaging_pipeline.io.datasets import read_dataset
 from imaging_pipeline.io.documents import document_of
 from imaging_pipeline.io.sr import read_measurements
 from imaging_pipeline.io.structured_report import CATEGORIES, STATES, TUMOR_STATE
 from imaging_pipeline.io.tables import MEASUREMENT_COLUMNS, chosen, printed
+from imaging_pipeline.io.terminology import METHODS
 
 _EVIDENCE: Mapping[str, Evidence] = {
     "segmented": Segmented(""),
@@ -50,7 +50,7 @@ _EVIDENCE: Mapping[str, Evidence] = {
     "reported": Reported("a table"),
 }
 _QUANTITIES = {quantity.cdisc: name for name, quantity in CATALOGUE.items()}
-_MODALITIES = {method: modality for modality, method in reversed(cdisc.METHODS.items())}
+_MODALITIES = {method: modality for modality, method in reversed(METHODS.items())}
 #: Fields of an assessment document. Source: the contract's `assess`.
 _SIZES = {
     "longest_diameter_mm": "longest_diameter",

@@ -18,10 +18,11 @@ from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.lesions import Kind, Lesion, Role
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.io import cdisc
-from imaging_pipeline.io.cdisc import TERMINOLOGY, datasets
+from imaging_pipeline.io.cdisc import datasets
 from imaging_pipeline.io.datasets import Column, dataset_of
 from imaging_pipeline.io.exports import export_sdtm
 from imaging_pipeline.io.tables import chosen, number
+from imaging_pipeline.io.terminology import TERMINOLOGY
 from imaging_pipeline.io.xpt import ascii_text, ibm_float, xpt
 from tests.io.cases import HOSTILE
 from tests.io.exported import by_hand, mini
