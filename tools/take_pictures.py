@@ -1,21 +1,28 @@
 """Take the documentation's pictures: `python -m tools.take_pictures [RESULTS]`.
 
-Report and viewer are of the sample case's results; the cohort is of forty virtual patients.
+Report, viewer and review page are of the sample case's results; the cohort is of forty virtual patients.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks.bench_report import cohort
+from imaging_pipeline.batch import redo
 from imaging_pipeline.io.report import write_cohort
 from imaging_pipeline.io.report.browser import ARGUMENTS, find
+from imaging_pipeline.review.desk import Desk
+from imaging_pipeline.review.server import ReviewServer
 
 ROOT = Path(__file__).parents[1]
 WIDTH = 1280
@@ -40,7 +47,23 @@ def main(results: Path) -> None:
         page.set_viewport_size({"width": WIDTH, "height": 1500})
         page.goto(virtual.as_uri())
         keep(page, folder / "cohort.png")
+        with reviewing(results) as url:
+            page.set_viewport_size({"width": WIDTH, "height": 900})
+            page.goto(url)
+            page.get_by_role("link", name=case.name).click()
+            page.locator("#picture-words").filter(has_text=re.compile(r"\S")).wait_for()
+            keep(page, folder / "review.png")
         browser.close()
+
+
+@contextmanager
+def reviewing(results: Path) -> Iterator[str]:
+    """The review page's address, while it is served; nothing is signed on it."""
+    desk = Desk(results, "reader", adjudicates=False, redo=redo, now=lambda: "")
+    with ReviewServer(desk) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.url
+        server.shutdown()
 
 
 def show_viewer(page: Page) -> None:

@@ -22,7 +22,7 @@ from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.errors import Problem, one_line
 from imaging_pipeline.io.record import read_case, write_case
 from imaging_pipeline.io.report import viewer, write_cohort, write_report
-from imaging_pipeline.io.report.attention import attention, concerns, statements
+from imaging_pipeline.io.report.attention import attention, concerns, statements, worst_first
 from imaging_pipeline.io.report.cohort import cohort_page
 from imaging_pipeline.io.report.figures import Plane, Window, hung, key_image, window_for
 from imaging_pipeline.io.report.histograms import histograms
@@ -645,6 +645,12 @@ def test_problems_of_one_code_stand_together_under_the_lesions_they_touch():
     assert [(group[0].code, len(group)) for group in groups] == [("W-A", 4), ("W-B", 1)]
     assert subjects(groups[0]) == "L4, AX"
     assert subjects(groups[0][:1]) == "L4 at 2024-01-01"
+
+
+def test_what_touches_the_judgement_comes_before_what_could_not_be_told():
+    codes = ["N-A", "W-MEASURE-MUSCLE", "W-SEG-CONFIDENCE", "E-REGISTER"]
+    ordered = worst_first(Problem(code, "", "", "", "") for code in codes)
+    assert [each.code for each in ordered] == ["E-REGISTER", "W-SEG-CONFIDENCE", "W-MEASURE-MUSCLE", "N-A"]
 
 
 def test_a_series_is_named_by_its_role_and_date(patient):

@@ -14,6 +14,8 @@ from imaging_pipeline.io.report import wording
 from imaging_pipeline.io.report.lookup import Lookup
 
 _WORST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+#: Warnings that touch the numbers judged; the others name what could not be told beside them.
+_TOUCHING = ("W-REVIEW", "W-NOT-IMAGED", "W-SEG", "W-REPORTED", "W-METHOD", "W-COMPARE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,9 @@ def worst_first(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=urgency))
 
 
-def urgency(problem: Problem) -> int:
-    """Sort key: the worst first."""
-    return _WORST_FIRST.index(problem.severity)
+def urgency(problem: Problem) -> tuple[int, bool]:
+    """Sort key: the worst first; among equals what touches the judgement."""
+    return _WORST_FIRST.index(problem.severity), not problem.code.startswith(_TOUCHING)
 
 
 def statements(lookup: Lookup) -> tuple[Statement, ...]:
