@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import marshal
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -110,11 +111,12 @@ def _fault(file: File) -> Problem | None:
     return file.header.fault
 
 
-def _key(root: Path, found: Sequence[Found], keys: Sequence[Stamp], config: Config) -> str:
+def _key(root: Path, found: Sequence[Found], keys: list[Stamp], config: Config) -> str:
     """What changes whenever the index may."""
     about = (code_version(), os.fspath(root), config.series_roles, config.visits, config.pseudonym_key)
     refusals = [(file.name, file.refusal) for file in found if file.refusal]
-    return sha256(ascii((about, refusals, keys)).encode()).hexdigest()
+    # Format 2 says the same of equal values, always.
+    return sha256(ascii((about, refusals)).encode() + marshal.dumps(keys, 2)).hexdigest()
 
 
 @cache
