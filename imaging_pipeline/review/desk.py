@@ -6,7 +6,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ Redo = Callable[[Path, str, str], CaseOutcome]
 _NAME_LENGTH = 64
 _CASE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
+#: When a file was written, which one it is, and how long.
+_Stamp = tuple[int, int, int]
+
 #: Cases in memory, with their scans: the one being read, and one or two in other windows.
 _KEPT_CASES = 3
 
@@ -40,7 +44,7 @@ Clock = Callable[[], str]
 class _Kept:
     """A case as last read, until its file changes."""
 
-    stamp: tuple[int, int]
+    stamp: _Stamp
     case: Case
     values: Values
 
@@ -77,7 +81,8 @@ class Desk:
         self._kept: dict[Path, _Kept] = {}
         self._judging: dict[str, threading.Lock] = {}
         self._computing = threading.RLock()
-        self._summaries: dict[Path, tuple[tuple[int, int], Document]] = {}
+        self._codes: tuple[_Stamp | None, dict[str, list[str]]] = (None, {})
+        self._rows: dict[str, tuple[tuple[_Stamp | None, ...], Document]] = {}
 
     # ---- What is seen
 
@@ -186,13 +191,14 @@ class Desk:
 
     def _read(self, name: str, acts: tuple[Review, ...]) -> tuple[Case, Values]:
         place = self._place(name, acts)
-        if not (place / "case.json").is_file():
+        stamp = _stamp(place / "case.json")
+        if stamp is None:
             # Another reader was here first; what that one did is not to be seen.
             with self._computing:
                 self._compute(name, acts)
-        if not (place / "case.json").is_file():
+            stamp = _stamp(place / "case.json")
+        if stamp is None:
             raise _not_apart()
-        stamp = _stamp(place / "case.json")
         kept = self._kept.get(place)
         if kept is None or kept.stamp != stamp:
             self._kept[place] = kept = _Kept(stamp, *read_case(place, kept.values if kept else None))
@@ -218,47 +224,57 @@ class Desk:
     # ---- The worklist
 
     def _row(self, name: str) -> Document:
+        """What the worklist says of a case; looked at again only when one of its files is another."""
+        folder = case_folder(self._results, name)
+        files = (folder / "case.json", folder / journal.JOURNAL, folder / journal.HEAD)
+        reading = case_folder(self._results, name, self.reader) / "case.json"
+        stamps = tuple(_stamp(path) for path in (*files, reading, self._results / "issues.json"))
+        if name not in self._rows or self._rows[name][0] != stamps:
+            self._rows[name] = (stamps, self._looked_at(name))
+        return self._rows[name][1]
+
+    def _issues(self) -> dict[str, list[str]]:
+        """The codes of each case's problems, as the run left them."""
+        stamp = _stamp(self._results / "issues.json")
+        if self._codes[0] != stamp:
+            codes: dict[str, list[str]] = {}
+            for issue in json.loads((self._results / "issues.json").read_bytes()) if stamp else ():
+                codes.setdefault(str(issue["case"]), []).append(str(issue["code"]))
+            self._codes = (stamp, codes)
+        return self._codes[1]
+
+    def _looked_at(self, name: str) -> Document:
         row: Document = {"case": name, "refused": None, "stale": 0, "urgency": 0, "done": False, "why": {}}
         row |= {"visits": 0, "signed": 0, "acts": 0, "disputed": 0}
         try:
             acts = self._acts(name)
             place = self._place(name, acts)
-            if not (place / "case.json").is_file():
-                return row
-            row |= self._summary(place)
-            seen = self._seen(acts)
-            row["acts"] = len(seen)
-            if seen:
-                row |= _progress(read_record(place), seen, adjudicates=self._adjudicates)
+            if not acts:
+                # Most cases of a worklist: what the run says of them all is in one file.
+                row |= _urgency(self._issues().get(name, ()))
+            elif (place / "case.json").is_file():
+                case = read_record(place)
+                row |= _urgency(problem.code for problem in case.problems)
+                row |= _progress(case, self._seen(acts), adjudicates=self._adjudicates)
         except PipelineError as error:
             row["refused"] = documents.problem_document(error.problem)
         return row
 
-    def _summary(self, place: Path) -> Document:
-        """What the worklist says of a case, without its arrays."""
-        stamp = _stamp(place / "case.json")
-        if self._summaries.get(place, (None,))[0] != stamp:
-            self._summaries[place] = (stamp, _summarised((place / "case.json").read_bytes()))
-        return self._summaries[place][1]
+
+def _stamp(path: Path) -> _Stamp | None:
+    """What tells a file from the one that stood there before; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_ino
-
-
-def _summarised(content: bytes) -> Document:
-    record = json.loads(content)
-    why: dict[str, int] = {}
-    for problem in record["problems"]:
-        code = one_line(str(problem["code"]))
-        if not code.startswith("N-"):
-            why[code] = why.get(code, 0) + 1
-    errors = sum(count for code, count in why.items() if code.startswith("E-"))
-    doubtful = why.get("W-SEG-CONFIDENCE", 0)
+def _urgency(codes: Iterable[str]) -> Document:
+    why = Counter(one_line(code) for code in codes if not code.startswith("N-"))
+    pressing = sum(count for code, count in why.items() if code.startswith("E-") or code == "W-SEG-CONFIDENCE")
     # An error or a doubtful outline outweighs any number of other warnings.
-    urgency = 100 * (errors + doubtful) + sum(why.values())
-    return {"visits": len(record["visits"]), "lesions": len(record["lesions"]), "why": why, "urgency": urgency}
+    return {"why": dict(why), "urgency": 100 * pressing + why.total()}
 
 
 def _progress(case: Case, acts: tuple[Review, ...], *, adjudicates: bool) -> Document:
@@ -271,6 +287,8 @@ def _progress(case: Case, acts: tuple[Review, ...], *, adjudicates: bool) -> Doc
     signatures = [standing.last_signature(visit.number, acts) for visit in case.visits]
     signed = sum(each is not None and digest(each) not in stale for each in signatures)
     return {
+        "visits": len(case.visits),
+        "acts": len(acts),
         "stale": states.count(standing.Standing.STALE),
         "signed": signed,
         "done": signed == len(case.visits),

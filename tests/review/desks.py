@@ -16,7 +16,7 @@ from imaging_pipeline.domain.case import Edited, Measurement, Outcome, Sighting
 from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.io import journal
-from imaging_pipeline.io.record import read_case, write_case
+from imaging_pipeline.io.record import read_case, read_record, write_case
 from imaging_pipeline.results import CaseOutcome, case_folder
 from imaging_pipeline.review.desk import Desk
 from imaging_pipeline.review.requests import ActRequest
@@ -32,7 +32,15 @@ def results_folder(folder, hostile=(), name=CASE):
     """The results of a run, and beside them the case as the pipeline alone gives it."""
     shutil.copytree(_written(name, hostile), folder / "cases" / name)
     shutil.copytree(_written(name, hostile), folder / "pipeline" / name)
+    told(folder)
     return folder
+
+
+def told(folder):
+    """What the run says of all cases."""
+    cases = [read_record(path.parent) for path in folder.glob("pipeline/*/case.json")]
+    issues = [{"case": case.case, **problem.document} for case in cases for problem in case.problems]
+    (folder / "issues.json").write_text(json.dumps(issues))
 
 
 @cache

@@ -17,7 +17,7 @@ from imaging_pipeline.io.record import read_case
 from imaging_pipeline.review.hanging import hung_grid, hung_outline
 from imaging_pipeline.review.requests import parsed
 from tests.io.test_masks import structure_set
-from tests.review.desks import AX, CASE, L4, LOST, desk, redo, request, results_folder
+from tests.review.desks import AX, CASE, L4, LOST, desk, redo, request, results_folder, told
 
 
 @pytest.fixture
@@ -438,6 +438,7 @@ def test_the_worklist_begins_with_what_needs_a_reader(results):
     for each in (quiet, warned, doubtful):
         write_case(each, values, results / "cases" / each.case)
         write_case(each, values, results / "pipeline" / each.case)
+    told(results)
     at_work = desk(results)
     assert [row["case"] for row in at_work.worklist()["cases"]] == [CASE, "p-z", "p-a", "p-quiet"]
     document = at_work.case("p-quiet")

@@ -111,7 +111,7 @@ function caseRow(each) {
     element("a", { href: `#/case/${each.case}` }, each.case),
     element("span", {}, ...states(each)),
     element("span", {}, ...(why.length ? why : ["nothing"])),
-    `${each.signed} of ${each.visits}`,
+    each.acts ? `${each.signed} of ${each.visits}` : "none",
     String(each.acts),
   );
 }
