@@ -78,7 +78,7 @@ def export_all(case: Case, values: Values, folder: Path, config: Config) -> tupl
 
 
 def left_out(case: Case, format_name: str, holds: Callable[[Quantity], bool]) -> Iterable[Problem]:
-    """The numbers of a case that a format has no place for, each by its name.
+    """What of a case's numbers a format has no place for: each number by its name, then what it tells of none.
 
     Parameters
     ----------
@@ -88,21 +88,20 @@ def left_out(case: Case, format_name: str, holds: Callable[[Quantity], bool]) ->
     kept = {id(measurement) for measurement in chosen(case.measurements).values()}
     dates = {visit.number: visit.date for visit in case.visits}
     for measurement in case.measurements:
-        if id(measurement) in kept and holds(CATALOGUE[measurement.quantity]):
-            continue
+        subject = f"{measurement.lesion_id}/{measurement.quantity} at {dates[measurement.visit]}"
         if isinstance(measurement.evidence, Reported):
-            found = "a value somebody stated, not measured here"
+            yield _left_out(subject, "a value somebody stated, not measured here", format_name)
         elif id(measurement) not in kept:
-            found = "a value that a reader's own takes the place of"
-        else:
-            found = "no code for this quantity"
-        yield Problem(
-            "N-EXPORT-LEFT-OUT",
-            f"{measurement.lesion_id}/{measurement.quantity} at {dates[measurement.visit]}",
-            found,
-            f"one coded measurement per lesion, visit and quantity in {format_name}",
-            "find it in case.json or measurements.csv",
-        )
+            yield _left_out(subject, "a value that a reader's own takes the place of", format_name)
+        elif not holds(CATALOGUE[measurement.quantity]):
+            yield _left_out(subject, "no code for this quantity", format_name)
+    if case.measurements:
+        yield _left_out("every measurement", "a 95 % interval, flags and comparability", format_name)
+
+
+def _left_out(subject: str, found: str, format_name: str) -> Problem:
+    expected = f"one coded number per lesion, visit and quantity in {format_name}"
+    return Problem("N-EXPORT-LEFT-OUT", subject, found, expected, "find it in case.json or measurements.csv")
 
 
 def write_left_out(problems: Iterable[Problem], folder: Path) -> Path:

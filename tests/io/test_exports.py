@@ -80,8 +80,9 @@ def test_what_a_format_leaves_out_is_named(exported):
     stated = [each for each in mini()[0].measurements if each.evidence.kind == "reported"]
     for name in ("dicom", "sdtm"):
         left = json.loads((exported / name / "left_out.json").read_text())
-        assert len(left) == len(stated)
-        assert all("stated" in problem["found"] for problem in left)
+        assert len(left) == len(stated) + 1
+        assert all("stated" in problem["found"] for problem in left[:-1])
+        assert (left[-1]["subject"], "interval" in left[-1]["found"]) == ("every measurement", True)
 
 
 # ---- Read back

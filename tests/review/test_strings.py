@@ -2,9 +2,6 @@
 
 from itertools import product
 
-import pytest
-from playwright.sync_api import sync_playwright
-
 from imaging_pipeline.domain.case import Review
 from imaging_pipeline.errors import one_line
 from tests.review.desks import CASE, desk, results_folder, served, written_at_once
@@ -55,14 +52,6 @@ DISGUISES = (
 )
 
 STRINGS = list(dict.fromkeys(disguise(end + text) for text, end, disguise in product(PAYLOADS, BREAKERS, DISGUISES)))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def opened(browser, server, heard):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 import yaml
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from imaging_pipeline import batch
 from imaging_pipeline.config import Config, parse_yaml, validated
@@ -49,10 +49,9 @@ def stated(path):
     return found
 
 
-def test_a_moved_axis_is_new_on_the_page_in_csv_json_sr_and_report(results):
+def test_a_moved_axis_is_new_on_the_page_in_csv_json_sr_and_report(browser, results):
     (place,) = results.glob("cases/*")
-    with sync_playwright() as playwright, served(desk(results, computed=batch.redo)) as server:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with served(desk(results, computed=batch.redo)) as server:
         page = browser.new_page()
         page.goto(server.url)
         page.get_by_role("link", name=place.name).click()
@@ -69,7 +68,7 @@ def test_a_moved_axis_is_new_on_the_page_in_csv_json_sr_and_report(results):
         expect(page.locator("#status")).to_contain_text("The numbers are up to date", timeout=60_000)
         shown = page.locator("#numbers tr", has_text="longest diameter").text_content()
         changed = page.locator("#changes").text_content()
-        browser.close()
+        page.close()
     (act,), _ = journal.read(place)
     case, _ = read_case(place)
     (drawn,) = (each for each in case.measurements if each.evidence.kind == "edited")
@@ -84,5 +83,5 @@ def test_a_moved_axis_is_new_on_the_page_in_csv_json_sr_and_report(results):
             ("AX", rows[0]["visit"], "longest_diameter", text)
         ]
     assert text in (place / "report.html").read_text()
-    numbers = [number for path in (place / "dicom").glob("*/sr.dcm") for number in stated(path)]
+    numbers = [number for path in (place / "dicom").glob("*_sr.dcm") for number in stated(path)]
     assert any(value == pytest.approx(drawn.value, abs=0.005) for _, value in numbers)

@@ -107,6 +107,7 @@ class Viewer {
       if (event.buttons) this.drag(number, event.movementX, event.movementY);
       this.read(number, event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight);
     });
+    canvas.addEventListener("dblclick", () => { this.chosen = null; this.draw(); });
     canvas.addEventListener("pointerleave", () => { this.output.textContent = ""; });
   }
 
