@@ -303,13 +303,11 @@ def serve(task: Callable[[str], Answer], folder: str) -> None:
     for _ in sys.stdin:
         before = _memory_kib("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
-        start = time.perf_counter()
+        busy, start = _busy_seconds(), time.perf_counter()
         answer = task(folder)
-        seconds = time.perf_counter() - start
+        took = {"seconds": time.perf_counter() - start, "cpu": _busy_seconds() - busy}
         peak = (_memory_kib("VmHWM") - before) / 1024
-        print(
-            json.dumps({"seconds": seconds, "peak_mib": peak, "answer": _said(answer) if first else None}), flush=True
-        )
+        print(json.dumps({**took, "peak_mib": peak, "answer": _said(answer) if first else None}), flush=True)
         first = False
     os._exit(0)  # GDCM's wheel dies in its destructors
 

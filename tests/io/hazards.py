@@ -723,8 +723,8 @@ def _(case: Case) -> Iterator[None]:
 def _(case: Case) -> Iterator[None]:
     yield
     for number, path in enumerate(case.paths):
-        (case.folder / f"d{number}").mkdir()
-        path.rename(case.folder / f"d{number}" / "IMAGE")
+        (case.folder / f"part{number}").mkdir()
+        path.rename(case.folder / f"part{number}" / "IMAGE")
 
 
 # ---- 3 Geometry and stack
