@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from imaging_pipeline import __version__, plugins
@@ -26,6 +26,7 @@ from imaging_pipeline.domain.lesions import Lesion
 from imaging_pipeline.domain.prompts import Outline, Placed, Prompt
 from imaging_pipeline.errors import Problem, StageError
 from imaging_pipeline.numerics.comparability import compared
+from imaging_pipeline.numerics.matching import Track, check_identities
 from imaging_pipeline.numerics.measurement import measure
 from imaging_pipeline.numerics.registration import refine, register
 from imaging_pipeline.numerics.segmentation import carry
@@ -97,6 +98,7 @@ def follow(
             ),
             problems=(
                 *(problem for look in looks for problem in look.problems),
+                *_confused(looks, visits),
                 *role_problems,
                 *reconcile(told, visits, measurements, assessments),
                 *acts.stale(visits, measurements),
@@ -114,11 +116,12 @@ class _Look:
     sighting: Sighting
     measurements: tuple[Measurement, ...] = ()
     problems: tuple[Problem, ...] = ()
+    track: Track | None = None
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A lesion as it was first outlined: what later visits are searched with."""
+    """A lesion as it was first outlined, or last corrected by a reader: what later visits are searched with."""
 
     series: Series
     mask: Mask
@@ -128,18 +131,18 @@ def _look_for(
     lesions: tuple[Lesion, ...], visits: tuple[Visit, ...], marks: Marks, acts: Acts, stages: Stages
 ) -> tuple[_Look, ...]:
     # Visit by visit, so that the volumes of one visit are in memory together and then let go.
-    first: dict[str, _Seen] = {}
+    known: dict[str, _Seen] = {}
     return tuple(
-        _look_at(lesion, visit, marks.get((lesion.lesion_id, visit.number)), first, acts, stages)
+        _look_at(lesion, visit, marks.get((lesion.lesion_id, visit.number)), known, acts, stages)
         for visit in visits
         for lesion in lesions
     )
 
 
 def _look_at(
-    lesion: Lesion, visit: Visit, placed: Placed | None, first: dict[str, _Seen], acts: Acts, stages: Stages
+    lesion: Lesion, visit: Visit, placed: Placed | None, known: dict[str, _Seen], acts: Acts, stages: Stages
 ) -> _Look:
-    seen = first.get(lesion.lesion_id)
+    seen = known.get(lesion.lesion_id)
     nothing = Sighting(lesion.lesion_id, visit.number, Outcome.NOT_IMAGED)
     if placed is None and seen is None:
         return _Look(nothing)
@@ -149,11 +152,15 @@ def _look_at(
         return _Look(nothing, problems=(_not_imaged(name),))
     missed = replace(nothing, outcome=Outcome.NOT_EVALUABLE, series_uid=series.series_instance_uid)
     try:
-        transform, automatic = _outline(lesion, series, placed, seen, stages)
+        transform, automatic, carried = _outline(lesion, series, placed, seen, stages)
         judged = corrected(automatic, acts.on(lesion, visit), acts.outlines, name)
         if judged.rejected:
             return _Look(missed, problems=(*judged.problems, rejection(name)))
-        first.setdefault(lesion.lesion_id, _Seen(series, judged.mask))
+        if seen is None:
+            known[lesion.lesion_id] = _Seen(series, judged.mask)
+        elif transform is not None and judged.author is not None:
+            # Baseline stays the frame of all; only the shape that is looked for is the reader's.
+            known[lesion.lesion_id] = replace(seen, mask=judged.mask.moved(transform.inverse()))
         of_own = stages.measured(series, automatic, lesion, visit.number)
         again = of_own if judged.mask == automatic else stages.measured(series, judged.mask, lesion, visit.number)
     except StageError as refusal:
@@ -171,22 +178,34 @@ def _look_at(
     doubts = () if judged.settled else stages.doubts(mask, name)
     lacking = tuple(replace(problem, subject=name) for problem in again.problems)
     numbers = judged.measured(of_own.measurements, again.measurements)
-    return _Look(found, numbers, (*judged.problems, *doubts, *lacking))
+    track = Track(lesion.lesion_id, mask, carried, new=seen is None)
+    return _Look(found, numbers, (*judged.problems, *doubts, *lacking), track)
 
 
 def _outline(
     lesion: Lesion, series: Series, placed: Placed | None, seen: _Seen | None, stages: Stages
-) -> tuple[Transform | None, Mask]:
-    """A reader's own outline as it is; else one drawn from a reader's marks; else from the shape seen first."""
+) -> tuple[Transform | None, Mask, Mask | None]:
+    """A reader's own outline as it is; else one drawn from a reader's marks; else from the shape seen first.
+
+    The last is that shape, moved to this scan.
+    """
     if placed is not None:
         drawn = [mark for mark in placed.marks if isinstance(mark, Outline)]
         if drawn:
-            return None, stages.kept(drawn[0].mask)
-        return None, stages.segmented(series, Prompt(lesion.kind, placed.marks))
+            return None, stages.kept(drawn[0].mask), None
+        return None, stages.segmented(series, Prompt(lesion.kind, placed.marks)), None
     assert seen is not None
     transform = stages.registered(seen.series, series, seen.mask, lesion.kind)
     carried = stages.carried(seen.mask, transform, series)
-    return transform, stages.segmented(series, Prompt(lesion.kind, (carried,)))
+    return transform, stages.segmented(series, Prompt(lesion.kind, (carried,))), carried.mask
+
+
+def _confused(looks: tuple[_Look, ...], visits: tuple[Visit, ...]) -> Iterator[Problem]:
+    """Lesions whose identity is in doubt, scan by scan after the baseline."""
+    for visit in visits[1:]:
+        for series in visit.series:
+            here = (look for look in looks if look.sighting.series_uid == series.series_instance_uid)
+            yield from check_identities((look.track for look in here if look.track is not None), visit.date)
 
 
 def _same_role(seen: _Seen | None, visit: Visit) -> Series | None:
@@ -217,5 +236,6 @@ def _methods(config: Config) -> tuple[str, ...]:
     """The first line of each stage that had a part, as the report's Methods."""
     segmenter = plugins.load("segmenters", config.segment.segmenter)
     criteria = [plugins.load("criteria", name) for name in config.assess.criteria]
-    stages = [register, refine, carry, segmenter, corrected, measure, compared, decide_roles, *criteria, reconcile]
+    found = [register, refine, carry, segmenter, check_identities, corrected]
+    stages = [*found, measure, compared, decide_roles, *criteria, reconcile]
     return tuple((stage.__doc__ or stage.__name__).strip().splitlines()[0] for stage in stages)

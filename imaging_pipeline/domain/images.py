@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imaging_pipeline.domain.digests import content_of, digest
-from imaging_pipeline.domain.geometry import Grid
+from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,11 @@ class Mask:
     def crop(self, box: tuple[slice, slice, slice]) -> Mask:
         """A part of the mask."""
         return Mask(self.array[box].copy(), self.grid.crop(box), self.maker, self.role, self.confidence)
+
+    def moved(self, transform: Transform) -> Mask:
+        """The same voxels in another space: their grid moves, nothing is resampled."""
+        affine = as_matrix(np.array(transform.matrix) @ self.grid.matrix)
+        return replace(self, grid=replace(self.grid, affine=affine, frame_of_reference_uid=transform.moving_frame_uid))
 
     def on(self, grid: Grid) -> Mask:
         """The same voxels on a larger or shifted grid of the same lattice; what falls outside is lost."""

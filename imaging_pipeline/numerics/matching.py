@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
 from imaging_pipeline.domain.images import Mask
+from imaging_pipeline.errors import Problem
 from imaging_pipeline.numerics.outline import SignedDistance
 
 #: Two lesions whose centres are as far apart as balls of their volumes that touch are not one lesion.
@@ -29,6 +31,15 @@ class Fate(StrEnum):
     VANISHED = "vanished"
     SPLIT = "split"
     MERGED = "merged"
+
+
+_DOUBTS = {
+    Fate.SAME: "an outline that could be another lesion's",
+    Fate.NEW: "an outline where no lesion was expected",
+    Fate.VANISHED: "no outline where the lesion was expected",
+    Fate.SPLIT: "several outlines where one lesion was",
+    Fate.MERGED: "one outline where several lesions were",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,52 @@ def matched(earlier: tuple[Mask, ...], later: tuple[Mask, ...]) -> tuple[Match, 
         if fell_off or swallowed:
             links[i, j] = True
     return tuple(_match(group, links.shape, cost) for group in _groups(links))
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A lesion as it was outlined in one scan, and as it was carried there; nothing was carried of a new one."""
+
+    lesion_id: str
+    mask: Mask
+    carried: Mask | None = None
+    new: bool = False
+
+
+def check_identities(tracks: Iterable[Track], date: str) -> tuple[Problem, ...]:
+    """Each lesion was checked to be where it was carried to, and no other lesion there.
+
+    Parameters
+    ----------
+    tracks
+        Lesions outlined in one scan. One that a reader marked again there is the reader's to name, and left out.
+
+    Returns
+    -------
+    tuple of Problem
+        W-TRACK for each lesion, or group of lesions, whose identity a reader should decide.
+    """
+    tracks = tuple(tracks)
+    earlier = [(track.lesion_id, track.carried) for track in tracks if track.carried is not None]
+    later = [track for track in tracks if track.carried is not None or track.new]
+    new = {track.lesion_id for track in later if track.new}
+    problems = []
+    for match in matched(tuple(mask for _, mask in earlier), tuple(track.mask for track in later)):
+        before = {earlier[number][0] for number in match.earlier}
+        after = {later[number].lesion_id for number in match.later}
+        if not match.certain or before != after - new or (before and after & new):
+            problems.append(_doubt(match.fate, f"{', '.join(sorted(before | after))} at {date}"))
+    return tuple(problems)
+
+
+def _doubt(fate: Fate, subject: str) -> Problem:
+    return Problem(
+        "W-TRACK",
+        subject,
+        _DOUBTS[fate],
+        "each lesion in its own place",
+        "compare the visits on the review page, and mark what split, merged or is new",
+    )
 
 
 def _costs(earlier: tuple[Mask, ...], later: tuple[Mask, ...]) -> NDArray[np.float64]:

@@ -118,6 +118,38 @@ def test_an_outline_a_reader_corrects_is_measured_and_carried_to_the_later_visit
     assert sighting(outcome.case, "L4", 1) == sighting(case, "L4", 1)  # only what depends on it
 
 
+def test_an_outline_a_reader_corrects_at_a_follow_up_is_carried_to_the_visits_after_it(results, place):
+    case, values = read_case(place)
+    seen = sighting(case, "AX", 1)
+    own = values[seen.mask]
+    smaller = own.array.copy()
+    smaller[np.flatnonzero(own.array.any(axis=(1, 2)))[-2:]] = False
+    drawn = Mask(smaller, own.grid, "reader one")
+    journal.append(place, act("adjust", seen.mask, lesion_id="AX", visit=1), drawn)
+
+    outcome = redo(results, case.case)
+
+    assert sighting(outcome.case, "AX", 0) == sighting(case, "AX", 0)
+    assert sighting(outcome.case, "AX", 1).mask == drawn.digest  # never overwritten
+    assert sighting(outcome.case, "AX", 2).mask != sighting(case, "AX", 2).mask
+    # Baseline stays the frame of all.
+    before, after = (sighting(item, "AX", 2).transform for item in (case, outcome.case))
+    centre_lps = own.grid.to_lps(np.argwhere(own.array).mean(axis=0))
+    assert after.fixed_frame_uid == before.fixed_frame_uid
+    assert after.apply(centre_lps) == pytest.approx(before.apply(centre_lps), abs=2.0)
+
+
+def test_a_lesion_that_is_added_where_another_is_followed_is_named(results, place):
+    case, values = read_case(place)
+    chest = next(series for series in case.visits[1].series if series.role == "chest_ct")
+    own = values[sighting(case, "AX", 1).mask]
+    again = act("add", chest.digest, lesion_id="AX2", visit=1, kind="soft_tissue", finding="new")
+    journal.append(place, again, Mask(np.roll(own.array, 2, axis=2), own.grid, "reader one"))
+    assert not [problem for problem in case.problems if problem.code == "W-TRACK"]
+    doubts = [(code, subject) for code, subject in codes(redo(results, case.case)) if code == "W-TRACK"]
+    assert ("W-TRACK", "AX, AX2 at 2023-10-18") in doubts
+
+
 def test_a_judgement_of_what_has_changed_since_is_named_and_not_applied(results, place):
     case, _ = read_case(place)
     journal.append(place, act("reject", "0" * 64, lesion_id="L4", visit=1))
