@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from imaging_pipeline.numerics.pyramid import Bools, Floats, block_mean
+from imaging_pipeline.numerics.pyramid import Bools, Floats
 
 #: No single voxel may outweigh its neighbourhood: what it looks like counts at most as odds of twenty to one.
 MAX_APPEARANCE = 3.0
@@ -116,31 +116,37 @@ def _normalised(counts: Floats) -> NDArray[np.float32]:
 
 def _counted_nearby(classes: NDArray[np.intp], weights: Floats) -> NDArray[np.float32]:
     """How much weight each class has near each block: (classes, S / BLOCK, R / BLOCK, C / BLOCK)."""
-    margins = [(0, -size % BLOCK) for size in classes.shape]
-    classes, weights = np.pad(classes, margins), np.pad(weights, margins)
-    counts = (block_mean(np.where(classes == number, weights, 0.0), [BLOCK] * 3) for number in range(CLASSES))
-    return np.stack([ndimage.gaussian_filter(count, NEARBY, mode="constant") for count in counts])
+    blocks = [-(-size // BLOCK) for size in classes.shape]
+    s, r, c = (np.arange(size) // BLOCK for size in classes.shape)
+    block = (s[:, None, None] * blocks[1] + r[:, None]) * blocks[2] + c
+    place = classes * int(np.prod(blocks)) + block
+    counts = np.bincount(place.ravel(), weights.ravel(), CLASSES * int(np.prod(blocks))).reshape(CLASSES, *blocks)
+    return np.asarray(ndimage.gaussian_filter(counts, (0.0, NEARBY, NEARBY, NEARBY), mode="constant"), dtype=np.float32)
 
 
 def _cut(odds: Floats, weights: Floats, share: Floats) -> NDArray[np.float32]:
     """Minimise the weighted area of the outline minus the odds inside it."""
-    share = share.astype(np.float32)
-    ahead = share.copy()
-    flows = np.zeros((3, *share.shape), dtype=np.float32)
     pace = np.float32(1 / np.sqrt(12))
+    # Flows are kept in units of the pace and arrays written over: most of a lesion's time is spent here.
+    limit = np.maximum(weights, 1e-6) / pace
+    gain = (pace * odds).astype(np.float32)
+    share = share.astype(np.float32)
+    ahead, following = share.copy(), np.empty_like(share)
+    flows = np.zeros((3, *share.shape), dtype=np.float32)
     for _ in range(STEPS):
         for axis, flow in enumerate(flows):
-            flow[_leading(axis)] += pace * np.diff(ahead, axis=axis)
-        length = np.sqrt(np.einsum("i...,i...->...", flows, flows))
-        flows /= np.maximum(1.0, length / np.maximum(weights, 1e-6))
-        previous = share
-        share = np.clip(share + pace * (_divergence(flows) + odds), 0.0, 1.0)
-        ahead = 2 * share - previous
+            flow[_leading(axis)] += ahead[_trailing(axis)] - ahead[_leading(axis)]
+        flows *= limit / np.maximum(np.sqrt(sum(flow * flow for flow in flows)), limit)
+        np.add(share, gain, out=following)
+        following += pace**2 * _divergence(flows)
+        np.clip(following, 0.0, 1.0, out=following)
+        np.subtract(2 * following, share, out=ahead)
+        share, following = following, share
     return share
 
 
 def _divergence(flows: Floats) -> NDArray[np.float32]:
-    result: NDArray[np.float32] = flows.sum(axis=0)
+    result: NDArray[np.float32] = flows[0] + flows[1] + flows[2]
     for axis, flow in enumerate(flows):
         result[_trailing(axis)] -= flow[_leading(axis)]
     return result

@@ -89,20 +89,15 @@ class Ellipsoid:
         arms = self.frame * self.radii_mm[:, None] * REACH
         return np.vstack([self.centre_lps + arms, self.centre_lps - arms])
 
-    def radius(self, points_lps: Floats) -> Doubles:
-        """Distance from the centre in units of the surface's: 1 on the surface."""
-        offset = points_lps - self.centre_lps - self.shift_lps
-        inverse = np.linalg.inv(5 * self.spread)
-        return np.asarray(np.sqrt(np.einsum("...i,ij,...j->...", offset, inverse, offset)))
-
     def log_odds(self, points_lps: Doubles) -> NDArray[np.float32]:
         """Signed distance to the expected surface, along the ray from the centre, in units of its looseness there."""
-        offset = points_lps - self.centre_lps - self.shift_lps
-        length = np.linalg.norm(offset, axis=-1) + 1e-6
-        radius = self.radius(points_lps) + 1e-6
+        offset = (points_lps - self.centre_lps - self.shift_lps).astype(np.float32)
+        to_ball = np.linalg.cholesky(np.linalg.inv(5 * self.spread))
+        length = _length(offset) + 1e-6
+        radius = _length(offset @ to_ball.astype(np.float32)) + 1e-6  # from the centre, 1 on the surface
         share = np.where(self.given, GIVEN_LOOSENESS, OPEN_LOOSENESS)
         loose_mm = np.maximum(share * self.radii_mm, MIN_LOOSENESS_MM)
-        across = np.linalg.norm(offset @ self.frame.T * loose_mm, axis=-1) / length
+        across = _length(offset @ (self.frame.T * loose_mm).astype(np.float32)) / length
         return np.asarray((1 - radius) * length / radius / np.maximum(across, 1e-3), dtype=np.float32)
 
     def taught(self, share: Floats, points_lps: Doubles) -> Ellipsoid:
@@ -151,6 +146,10 @@ class Carried:
         centre_lps, spread = seen
         scale = float(np.linalg.det(spread)) ** (1 / 6) / self.size_mm
         return replace(self, shift_lps=centre_lps - self.centre_lps, scale=min(max(scale, SCALES[0]), SCALES[-1]))
+
+
+def _length(offset: Floats) -> NDArray[np.float32]:
+    return np.asarray(np.sqrt(np.einsum("ni,ni->n", offset, offset)), dtype=np.float32)
 
 
 def _moments(share: Floats, points_lps: Doubles) -> tuple[Doubles, Doubles] | None:

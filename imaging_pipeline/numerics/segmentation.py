@@ -12,7 +12,7 @@ from imaging_pipeline.config import SegmentConfig
 from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
-from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt
+from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Point, Prompt
 from imaging_pipeline.errors import StageError
 from imaging_pipeline.numerics.competition import Contest, logistic
 from imaging_pipeline.numerics.expectation import Expectation, of_box, of_line, of_outline, of_point
@@ -29,6 +29,8 @@ MAX_VOXELS, TRIAL_VOXELS = 250_000, 80_000
 MARGIN_MM = 8.0
 #: Marks from the firmest to the loosest: what a reader draws in this scan comes before what is carried here.
 FIRMNESS = (Line, Box, Point, Outline)
+#: Marks of one lesion agree when the middle of each lies inside its outline, or no farther off than a hand errs.
+AGREEMENT_MM = 3.0
 #: Support below which nothing speaks for a lesion still being where it was.
 MIN_SUPPORT = 0.2
 
@@ -52,10 +54,13 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     Raises
     ------
     StageError
-        E-SEG-EMPTY when nothing is found, E-SEG-LEAK when the outline runs out of its neighbourhood.
+        E-PROMPT-OUTSIDE when a mark lies outside the scan, E-SEG-EMPTY when nothing is found,
+        E-SEG-LEAK when the outline runs out of its neighbourhood,
+        E-PROMPT-DISAGREE when the firmest of several marks gives an outline that leaves another one out.
     """
     volume.grid.require_patient("segmentation")
     outline = next((mark.mask for mark in prompt.marks if isinstance(mark, Outline)), None)
+    _require_in_view(volume.grid, prompt)
     if outline is not None and not outline.array.any():
         raise _failed("E-SEG-EMPTY", "a carried outline out of view", "an outline in this scan", "at that visit")
     if outline is not None and prompt.kind is Kind.BONE:
@@ -66,7 +71,10 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     if outline is not None and trial.support < MIN_SUPPORT:
         raise _failed("E-SEG-EMPTY", "no edge where the lesion was", "a lesion there", "at that visit")
     _, outcome = _grown(volume, expected, config, MAX_VOXELS, FINE_ROUNDS)
-    return _settled(outcome, volume.grid)
+    found = _settled(outcome, volume.grid)
+    if len(prompt.marks) > 1:
+        _require_agreement(found, prompt)
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +158,42 @@ def _settled(outcome: _Outcome, lattice: Grid) -> Mask:
     index = outcome.grid.to_index(_points(there)).T
     share = ndimage.map_coordinates(soft, index, order=1, mode="constant")
     return Mask((share > 0.5).reshape(there.shape), there, MAKER, confidence=round(outcome.support, 4))
+
+
+def _require_in_view(grid: Grid, prompt: Prompt) -> None:
+    """Refuse marks that a reader cannot have made in this scan."""
+    if all(grid.contains(_middle(mark)) for mark in prompt.marks if not isinstance(mark, Outline)):
+        return
+    raise StageError(
+        "E-PROMPT-OUTSIDE",
+        "lesion",
+        found="a mark whose middle lies outside the scan",
+        expected="marks in the scan they are made in",
+        remedy="correct its coordinates (LPS mm), or name the series it belongs to",
+    )
+
+
+def _require_agreement(found: Mask, prompt: Prompt) -> None:
+    """Refuse marks of which one lies outside the outline that the firmest of them gave."""
+    middles_lps = np.array([_middle(mark) for mark in prompt.marks])
+    farthest_mm = -float(SignedDistance(found)(middles_lps).min())
+    if farthest_mm > AGREEMENT_MM:
+        raise StageError(
+            "E-PROMPT-DISAGREE",
+            "lesion",
+            found=f"a mark whose middle lies {farthest_mm:.1f} mm outside the outline another mark gives",
+            expected=f"marks of one lesion, within {AGREEMENT_MM:.0f} mm",
+            remedy="remove the mark that is wrong, or give the second lesion a name of its own",
+        )
+
+
+def _middle(mark: Mark) -> NDArray[np.float64]:
+    if isinstance(mark, Point):
+        return np.array(mark.point_lps)
+    if isinstance(mark, Outline):
+        return np.asarray(mark.mask.grid.to_lps(np.argwhere(mark.mask.array).mean(axis=0)))
+    ends_lps = np.array(mark.long_axis_lps if isinstance(mark, Line) else mark.corners_lps)
+    return np.asarray(ends_lps.mean(axis=0))
 
 
 def _require_sound(outcome: _Outcome) -> None:
