@@ -5,7 +5,7 @@ SAMPLE := sample_data/case
 RESULTS := results
 
 .DEFAULT_GOAL := run
-.PHONY: run test check bench figures docs lock clean
+.PHONY: run test check bench figures campaigns pictures docs lock clean
 
 run: .venv/.ready $(SAMPLE)/truth.json
 	$(BIN)/imaging-pipeline run $(SAMPLE) --config configs/mpnst.yaml --out $(RESULTS) --workers 2
@@ -21,16 +21,22 @@ check: .venv/.ready
 	$(BIN)/lint-imports
 	$(BIN)/python tools/write_docs.py --check
 
-# Side by side with peers in one run; the figures the documentation quotes.
-bench: .venv/.ready
-	$(BIN)/python -m benchmarks
+# Side by side with peers in one run: figures are ratios.
+bench: .venv/.ready $(SAMPLE)/truth.json
+	set -e; for script in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
-# Accuracy on phantoms no parameter has seen, and the slow campaigns of the tests.
-figures: .venv/.ready
-	$(BIN)/python benchmarks/figures_sample.py
-	$(BIN)/python benchmarks/figures_measure.py
-	$(BIN)/python benchmarks/figures_follow.py
+# Accuracy on phantoms no parameter has seen.
+figures: .venv/.ready $(SAMPLE)/truth.json
+	set -e; for script in benchmarks/figures_*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
+
+# What takes too long for every commit: thousands of bad inputs, random courses, mutated criteria.
+campaigns: .venv/.ready
 	$(BIN)/pytest -n 2 -m slow
+	$(BIN)/python -m tests.criteria.mutation
+
+# The pictures of the documentation, from the sample case.
+pictures: run
+	$(BIN)/python -m tools.take_pictures
 
 docs: .venv/.ready
 	$(BIN)/python tools/write_docs.py
