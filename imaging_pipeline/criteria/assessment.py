@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Protocol
 
 from imaging_pipeline.config import AssessConfig
 from imaging_pipeline.criteria.best import Course
-from imaging_pipeline.criteria.certainty import Others, other_categories
+from imaging_pipeline.criteria.certainty import Others, between_readers, of_the_value, other_categories
 from imaging_pipeline.criteria.evidence import (
     Record,
     View,
@@ -74,10 +74,11 @@ def assess_by(judge: Judge, view: View, record: Record, config: AssessConfig) ->
     pairs = zip(course.judgements, record.visits, strict=True)
     judgements = tuple(replace(judgement, used=_measured(judgement, record, view, visit)) for judgement, visit in pairs)
     course = replace(course, judgements=judgements)
-    others = other_categories(record, view, course, judged)
+    others = other_categories(record, view, course, judged, of_the_value)
+    readers = other_categories(record, view, course, judged, between_readers)
     return tuple(
-        _assessment(course, judgement, visit, _caveats(record, view, visit), other)
-        for judgement, visit, other in zip(course.judgements, record.visits, others, strict=True)
+        _assessment(course, judgement, visit, _caveats(record, view, visit), other, reader)
+        for judgement, visit, other, reader in zip(course.judgements, record.visits, others, readers, strict=True)
     )
 
 
@@ -92,7 +93,7 @@ def _measured(judgement: Judgement, record: Record, view: View, visit: Visit) ->
 
 
 def _assessment(
-    course: Course, judgement: Judgement, visit: Visit, caveats: Iterator[str], others: Others
+    course: Course, judgement: Judgement, visit: Visit, caveats: Iterator[str], others: Others, readers: Others
 ) -> Assessment:
     in_mm = judgement.unit == "mm"
     last = judgement.visit == course.judgements[-1].visit
@@ -108,22 +109,29 @@ def _assessment(
         change_from_baseline_pct=judgement.change_from_baseline_pct,
         change_from_nadir_pct=judgement.change_from_nadir_pct,
         measurements=judgement.used,
-        reasons=(*judgement.reasons, *caveats, *_certainty(others), *(_ending(course) if last else ())),
+        reasons=(*judgement.reasons, *caveats, *_certainty(others, readers), *(_ending(course) if last else ())),
         best_overall_response=(course.summary.unconfirmed or "") if last else "",
         progression_date=str(course.summary.progression_date or "") if last else "",
         rule=judgement.rule,
         thresholds=judgement.thresholds,
         other_categories=others,
+        other_reader_categories=readers,
     )
 
 
-def _certainty(others: Others) -> tuple[str, ...]:
-    if others is None:
-        return ()
-    if not others:
-        return ("the intervals of the measurements leave no other category likely",)
-    shares = ", ".join(f"{code} {share:.0f} %" for code, share in others.items())
-    return (f"from the intervals of the measurements, the probability of another category: {shares}",)
+def _certainty(others: Others, readers: Others) -> Iterator[str]:
+    if others:
+        yield f"from the intervals of the measurements, the probability of another category: {_shares(others)}"
+    elif others is not None:
+        yield "the intervals of the measurements leave no other category likely"
+    if readers:
+        yield f"were each visit measured by another reader, the probability of another category: {_shares(readers)}"
+    elif readers is not None:
+        yield "were each visit measured by another reader, no other category is likely"
+
+
+def _shares(others: Mapping[str, float]) -> str:
+    return ", ".join(f"{code} {share:.0f} %" if share >= 1 else f"{code} below 1 %" for code, share in others.items())
 
 
 def _ending(course: Course) -> tuple[str, ...]:
@@ -138,11 +146,16 @@ def _caveats(record: Record, view: View, visit: Visit) -> Iterator[str]:
     """What the comparison with baseline has to bear: another method, another technique, a value only reported."""
     if visit is record.visits[0]:
         return
+    otherwise: list[str] = []
     for lesion in record.lesions:
         if view.is_target(lesion):
             yield from _target_caveats(record, lesion, visit)
+            if any(measurement.comparable is False for measurement in record.at(lesion, visit).values()):
+                otherwise.append(lesion.lesion_id)
         elif lesion.role is Role.NON_TARGET:
             yield from _non_target_caveats(record, lesion, visit)
+    if otherwise:
+        yield f"the technique of {', '.join(otherwise)} differs from baseline"
 
 
 def _target_caveats(record: Record, lesion: Lesion, visit: Visit) -> Iterator[str]:
@@ -150,8 +163,6 @@ def _target_caveats(record: Record, lesion: Lesion, visit: Visit) -> Iterator[st
     before, now = modality_of(then), modality_of(here)
     if before and now and before != now:
         yield f"METHOD_CHANGED: {lesion.lesion_id} by {before} at baseline, by {now} at this visit"
-    if any(measurement.comparable is False for measurement in here.values()):
-        yield f"the technique of {lesion.lesion_id} differs from baseline"
     if any(isinstance(measurement.evidence, Reported) for measurement in here.values()):
         yield f"{lesion.lesion_id} is known from a report only, not measured"
 

@@ -128,10 +128,10 @@ def lesion_response(look: BoneLook | None) -> tuple[str, str]:
         return "NE", "no finding stated"
     shown = [sign for sign in SIGNS if look.modality in sign.modalities and stated.get(sign.finding) in sign.values]
     doubtful = [sign for sign in shown if sign.unless and not getattr(look.findings, sign.unless)]
-    words = ", ".join(f"{sign.finding} {_word(stated[sign.finding])}" for sign in shown) or "no change"
+    words = ", ".join(f"{_spoken(sign.finding)} {_word(stated[sign.finding])}" for sign in shown) or "no change"
     codes = {sign.code for sign in shown}
     if doubtful:
-        return REVIEW, f"{words}; not stated: {', '.join(dict.fromkeys(sign.unless for sign in doubtful))}"
+        return REVIEW, f"{words}; not stated: {', '.join(dict.fromkeys(_spoken(sign.unless) for sign in doubtful))}"
     if "PD" in codes and len(codes) > 1:
         return REVIEW, f"signs of response and of progression together: {words}"
     if "CR" in codes:
@@ -146,6 +146,10 @@ def _stated(look: BoneLook | None) -> dict[str, Any]:
         return {}
     values = {finding: getattr(look.findings, finding) for finding in _FINDINGS}
     return {finding: value for finding, value in values.items() if value is not None}
+
+
+def _spoken(finding: str) -> str:
+    return finding.replace("_", " ")
 
 
 def _word(value: Any) -> str:

@@ -207,7 +207,7 @@ def _sizes_against_each_other(told: _Told, visit: Visit) -> Iterator[Problem]:
             yield Problem(
                 "W-REPORTED-CONTRADICTION",
                 told.place(visit),
-                f"{first.quantity} {plain(size_mm(first))} mm ({first.source}) and"
+                f"{CATALOGUE[first.quantity].label} {plain(size_mm(first))} mm ({first.source}) and"
                 f" {plain(size_mm(second))} mm ({second.source}): {consequence(smaller, larger)}",
                 "one value",
                 "ask which holds; both are kept, neither is used",
@@ -242,7 +242,7 @@ def _sizes_against_measured(told: _Told, visit: Visit) -> Iterator[Problem]:
             yield Problem(
                 "W-REPORTED-DIFFERS",
                 told.place(visit),
-                f"{entry.quantity} {both}: {effect}",
+                f"{CATALOGUE[entry.quantity].label} {both}: {effect}",
                 "a difference two readers may have, without another category",
                 "check the outline, or the report; the measured size is used",
             )

@@ -128,7 +128,8 @@ class Assessment:
     "lesion/quantity"; `reasons` are sentences a reader can check. `rule` cites what decided;
     `thresholds` are the values at which the targets' response would have been that code.
     `other_categories` holds the probability of each other overall response in percent, from
-    the intervals of the measurements; None where one of them is not known. The last visit's
+    the intervals of the measurements, and `other_reader_categories` were each visit measured by
+    another reader; None where one of the intervals is not known. The last visit's
     `best_overall_response` and `progression_date` speak for the whole course.
     """
 
@@ -150,6 +151,7 @@ class Assessment:
     rule: str = ""
     thresholds: Mapping[str, Decimal] = field(default_factory=dict)
     other_categories: Mapping[str, float] | None = None
+    other_reader_categories: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

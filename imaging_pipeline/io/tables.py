@@ -58,6 +58,8 @@ ASSESSMENT_COLUMNS: dict[str, Any] = {
     "measurements": pa.string(),
     "reasons": pa.string(),
     "evaluator": pa.string(),
+    "other_categories_pct": pa.string(),
+    "other_reader_categories_pct": pa.string(),
 }
 
 #: Between several texts in one cell.
@@ -119,9 +121,19 @@ def assessment_rows(case: Case) -> tuple[Row, ...]:
             "measurements": SEPARATOR.join(assessment.measurements),
             "reasons": SEPARATOR.join(assessment.reasons),
             "evaluator": assessment.evaluator,
+            "other_categories_pct": _shares(assessment.other_categories),
+            "other_reader_categories_pct": _shares(assessment.other_reader_categories),
         }
         for assessment in case.assessments
     )
+
+
+def _shares(others: Mapping[str, float] | None) -> str:
+    """Each other category with its probability in percent; "none" where none is likely, empty where nobody knows."""
+    if others is None:
+        return ""
+    likeliest = sorted(others.items(), key=lambda other: -other[1])
+    return SEPARATOR.join(f"{code} {share:.1f}" for code, share in likeliest) or "none"
 
 
 def summary_rows(case: Case) -> tuple[tuple[str, ...], ...]:

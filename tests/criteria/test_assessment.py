@@ -85,7 +85,7 @@ def test_a_healing_vertebra_is_a_response_by_md_anderson():
     sightings = tuple(seen(visit, "L4") for visit in range(3))
     assessments = judged(mda.assess, (L4,), measurements, sightings)
     assert overall(assessments) == ["", "PR", "PR"]
-    assert "L4 PR: sclerotic_rim seen, lytic_fill_in partial" in reasons(assessments)
+    assert "L4 PR: sclerotic rim seen, lytic fill in partial" in reasons(assessments)
     assert overall(judged(recist.assess, (L4,), measurements, sightings)) == ["", "NON-CR/NON-PD", "NON-CR/NON-PD"]
 
 
@@ -463,6 +463,43 @@ def test_the_findings_of_bone_are_as_certain_as_what_they_are_taken_from():
     assert abs(share - 44.4) < 3 * 2.5  # three standard errors of 400 draws
 
 
+def test_another_reader_may_find_another_category_where_the_intervals_leave_none():
+    """33 mm, where readers deviate by 2 mm, lies one deviation below the bound of 35 mm: 15.9 % of SD."""
+    alone = {"reader_lower95": 49.999, "reader_upper95": 50.001}
+    limits = {"reader_lower95": 33.0 - 2 * 1.959964, "reader_upper95": 33.0 + 2 * 1.959964}
+    measurements = (bounded(50.0, 0, 0.001, **alone), bounded(33.0, 1, 0.1, **limits))
+    (_, october) = judged(recist.assess, (AX,), measurements, at=visits("2023-05-28", "2023-10-18"))
+    assert (october.overall, october.other_categories) == ("PR", {})
+    assert abs(october.other_reader_categories["SD"] - 15.87) < 3 * 1.83
+    assert "were each visit measured by another reader, the probability of another category: SD" in reasons([october])
+
+
+def test_what_no_limits_of_agreement_are_published_for_claims_nothing_of_other_readers():
+    (_, october) = judged(
+        recist.assess, (AX,), (bounded(50.0, 0, 1.0), bounded(45.0, 1, 1.0)), at=visits("2023-05-28", "2023-10-18")
+    )
+    assert october.other_categories == {}
+    assert october.other_reader_categories is None
+    assert "reader" not in reasons([october])
+
+
+def test_readers_who_agree_leave_one_category():
+    measurements = tuple(
+        bounded(size, visit, 1.0, reader_lower95=size - 2.0, reader_upper95=size + 2.0)
+        for visit, size in enumerate((50.0, 45.0))
+    )
+    (_, october) = judged(recist.assess, (AX,), measurements, at=visits("2023-05-28", "2023-10-18"))
+    assert october.other_reader_categories == {}
+    assert "were each visit measured by another reader, no other category is likely" in reasons([october])
+
+
+def test_a_share_too_small_to_round_is_not_called_none():
+    measurements = (bounded(50.0, 0, 0.001), bounded(37.0, 1, 0.75 * 1.959964))
+    (_, october) = judged(recist.assess, (AX,), measurements, at=visits("2023-05-28", "2023-10-18"))
+    assert 0 < october.other_categories["PR"] < 1
+    assert "PR below 1 %" in reasons([october])
+
+
 def test_a_value_cut_at_zero_keeps_its_whole_error():
     """An interval that nature cuts on one side is as wide as the other side says."""
     cut = measured(33.0, 1, lower95=32.9, upper95=33.0 + 2 * 1.959964)
@@ -507,7 +544,7 @@ def test_criteria_that_differ_say_why_in_the_case():
     assert problem.found == (
         "recist-1.1 NON-CR/NON-PD (non-target NON-CR/NON-PD: L4 persists); "
         "irecist NON-iCR/NON-iUPD (non-target NON-CR/NON-PD: L4 persists); "
-        "mda-bone PR (L4 PR: sclerotic_rim seen, lytic_fill_in partial)"
+        "mda-bone PR (L4 PR: sclerotic rim seen, lytic fill in partial)"
     )
     assert criteria_differ([assessment for assessment in told if "recist" in assessment.criterion], at) == ()
 

@@ -117,7 +117,7 @@ def test_the_two_widths_of_l4_are_both_kept_and_would_fake_a_progression_by_choi
 def test_the_vertebra_heals_by_the_bone_criteria_and_only_by_them(judged):
     assert [item.overall for item in judged("mda-bone")[1:]] == ["PR", "PR"]
     assert any(
-        reason.startswith("L4 PR: ") and "lytic_fill_in partial" in reason for reason in judged("mda-bone")[1].reasons
+        reason.startswith("L4 PR: ") and "lytic fill in partial" in reason for reason in judged("mda-bone")[1].reasons
     )
     assert [item.overall for item in judged("inverse-choi")[1:]] == ["PR", "PR"]
     # Choi's own criteria never judge bone: of the mass they say what RECIST's 10 % say.

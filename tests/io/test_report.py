@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from imaging_pipeline.corrections import signature
-from imaging_pipeline.domain.case import Edited, Measurement, Outcome, Review, Treatment
+from imaging_pipeline.domain.case import Assessment, Edited, Measurement, Outcome, Review, Treatment
 from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Mask, Series, Volume
@@ -31,7 +31,18 @@ from imaging_pipeline.io.report.patient import patient_page
 from imaging_pipeline.io.report.plots import Course, Sample, chart, nice_ticks, tick_label
 from imaging_pipeline.io.report.reading import changes, signatures
 from imaging_pipeline.io.report.viewer import scenes
-from imaging_pipeline.io.report.wording import change, response_words, shown, subjects, tone
+from imaging_pipeline.io.report.wording import (
+    NARROW,
+    alike,
+    change,
+    flag,
+    other_categories,
+    response_words,
+    shown,
+    subjects,
+    tone,
+    where,
+)
 from tests.io.cases import AXILLA, HOSTILE, L4, mpnst_case
 
 
@@ -122,7 +133,7 @@ def test_what_needs_attention_comes_after_the_response_and_before_any_lesion(pag
 
 def test_every_visit_has_its_response_with_reasons_and_certainty(page):
     assert "sum 43.00 mm is above 36.40 mm" in page.text
-    assert "AX 42.00 mm (41.10–42.90), outline confidence 42 %" in page.text
+    assert "AX: longest diameter 42.00 mm (41.10–42.90); outline confidence 42 %" in page.text
 
 
 def test_a_value_shows_interval_change_and_evidence(page, patient):
@@ -645,6 +656,31 @@ def test_problems_of_one_code_stand_together_under_the_lesions_they_touch():
     assert [(group[0].code, len(group)) for group in groups] == [("W-A", 4), ("W-B", 1)]
     assert subjects(groups[0]) == "L4, AX"
     assert subjects(groups[0][:1]) == "L4 at 2024-01-01"
+
+
+def test_problems_that_differ_only_in_their_place_are_one_line():
+    places = ("T4 at 2024-01-01", "T4 at 2024-03-01", "L4 at 2024-01-01", "lumbar ct")
+    same = [Problem("W-SEG-CONFIDENCE", place, "confidence 0.39", "at least 0.60", "look") for place in places]
+    other = replace(same[0], found="confidence 0.54")
+    groups = alike([same[0], other, *same[1:]])
+    assert [len(group) for group in groups] == [4, 1]
+    assert where(groups[0]) == "T4 at 2024-01-01, 2024-03-01; L4 at 2024-01-01; lumbar ct"
+
+
+def test_a_flag_is_said_in_words_and_keeps_its_share():
+    assert flag("W-COMPARE-KVP") == "other tube voltage"
+    assert flag("W-HU-METAL 4.0%") == "metal inside the outline, 4.0%"
+    assert flag("one_view") == "one view"
+
+
+def test_other_categories_are_said_the_likeliest_first():
+    stated = Assessment("recist-1.1", 1, "SD", other_categories={}, other_reader_categories={"PD": 0.4, "PR": 22.0})
+    words = [sentence.replace(NARROW, " ") for sentence in other_categories(stated)]
+    assert words == ["the intervals leave no other category", "another reader might find PR (22 %), PD (< 1 %)"]
+    allowed = replace(stated, other_categories={"PR": 16.0}, other_reader_categories={})
+    words = [sentence.replace(NARROW, " ") for sentence in other_categories(allowed)]
+    assert words == ["the intervals allow PR (16 %)", "another reader would find the same"]
+    assert not list(other_categories(replace(stated, other_categories=None, other_reader_categories=None)))
 
 
 def test_what_touches_the_judgement_comes_before_what_could_not_be_told():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from imaging_pipeline.criteria.exact import as_decimal
@@ -77,10 +77,15 @@ def _incomparable(lookup: Lookup) -> list[Problem]:
         Problem(
             "W-COMPARE",
             lookup.case.visits[number].date,
-            f"{wording.listed(CATALOGUE[each.quantity].label for each in group)} not comparable with baseline "
-            f"({wording.listed(flag for each in group for flag in each.flags) or 'no reason given'})",
+            f"{wording.listed(CATALOGUE[each.quantity].label for each in group)} of "
+            f"{wording.listed((each.lesion_id for each in group), most=6)} not comparable with baseline: "
+            f"{wording.listed(_differences(group), most=7) or 'no reason given'}",
             "the baseline's technique",
             "do not read the change as response",
         )
         for number, group in groups.items()
     ]
+
+
+def _differences(group: Iterable[Measurement]) -> Iterator[str]:
+    return (wording.flag(flag) for each in group for flag in each.flags if flag.startswith("W-COMPARE"))

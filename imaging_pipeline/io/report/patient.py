@@ -79,9 +79,6 @@ PLOTS = (
 #: Visits that a line of the overview has room for.
 GLANCE = 5
 
-#: Words of the criteria's sentence on how sure a response is.
-CERTAINTY = "the intervals of the measurements"
-
 OUTCOMES = {
     Outcome.MEASURED: "measured",
     Outcome.ABSENT: "no longer there",
@@ -145,10 +142,10 @@ class LesionVisit:
     technique: tuple[Setting, ...]
     numbers: dict[str, Number]
 
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """Every flag of the numbers once."""
-        return tuple(dict.fromkeys(flag for number in self.numbers.values() for flag in number.flags))
+    def flags(self, quantities: tuple[Quantity, ...]) -> tuple[str, ...]:
+        """Every flag of these quantities once."""
+        numbers = (self.numbers[quantity.name] for quantity in quantities if quantity.name in self.numbers)
+        return tuple(dict.fromkeys(flag for number in numbers for flag in number.flags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +192,7 @@ class LesionSection:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One criterion's judgement of one visit, the measurements it stands on, and what speaks against them."""
+    """One criterion's judgement of one visit, the measurements it stands on by lesion, and what speaks against them."""
 
     assessment: Assessment
     visit: Visit
@@ -204,9 +201,9 @@ class Judgement:
     incomparable: tuple[str, ...]
 
     @property
-    def certainty(self) -> str:
-        """What the criterion says of how sure it is."""
-        return next((reason for reason in self.assessment.reasons if CERTAINTY in reason), "")
+    def certainty(self) -> tuple[str, ...]:
+        """How sure it is, in few words."""
+        return tuple(wording.other_categories(self.assessment))
 
     @property
     def change(self) -> str:
@@ -298,19 +295,23 @@ def _judgement(assessment: Assessment, lookup: Lookup) -> Judgement:
         assessment,
         lookup.visits[assessment.visit],
         _elapsed(assessment.visit, lookup),
-        tuple(_used(number, lookup) for number in numbers),
+        tuple(_used(numbers, lookup)),
         tuple(dict.fromkeys(each.lesion_id for each in numbers if each.comparable is False)),
     )
 
 
-def _used(number: Measurement, lookup: Lookup) -> str:
+def _used(numbers: list[Measurement], lookup: Lookup) -> Iterator[str]:
+    """The numbers behind a judgement: a line for each lesion."""
+    for lesion_id in dict.fromkeys(number.lesion_id for number in numbers):
+        own = [number for number in numbers if number.lesion_id == lesion_id]
+        sighting = lookup.sighting(lesion_id, own[0].visit)
+        sure = wording.confidence(sighting.confidence) if sighting and sighting.confidence is not None else ""
+        yield f"{lesion_id}: " + "; ".join((*(_named(number) for number in own), *((sure,) if sure else ())))
+
+
+def _named(number: Measurement) -> str:
     bounds = wording.interval(number)
-    sighting = lookup.sighting(number.lesion_id, number.visit)
-    return (
-        f"{number.lesion_id} {wording.with_unit(number)}"
-        + (f" ({bounds})" if bounds else "")
-        + (f", {wording.confidence(sighting.confidence)}" if sighting and sighting.confidence is not None else "")
-    )
+    return f"{CATALOGUE[number.quantity].label} {wording.with_unit(number)}" + (f" ({bounds})" if bounds else "")
 
 
 def _section(lesion: Lesion, lookup: Lookup, values: Values) -> LesionSection:
@@ -417,6 +418,9 @@ def _evidence(measurement: Measurement, spans: dict[str, str], lookup: Lookup) -
     yield "lesion", f"{measurement.lesion_id}, {visit.label}, {visit.date}"
     yield "value", wording.with_unit(measurement)
     yield "95 % interval", wording.interval(measurement, as_printed) or "not known"
+    if measurement.reader_lower95 is not None and measurement.reader_upper95 is not None:
+        readers = (measurement.reader_lower95, measurement.reader_upper95)
+        yield "another reader, 95 %", "–".join(as_printed(bound, measurement.quantity) for bound in readers)
     yield "convention", CATALOGUE[measurement.quantity].sentence
     yield "evidence", evidence.kind
     if isinstance(evidence, (Segmented, Edited)):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from imaging_pipeline.domain.case import Measurement
+from imaging_pipeline.domain.case import Assessment, Measurement
 from imaging_pipeline.domain.quantities import CATALOGUE, MM3
 from imaging_pipeline.errors import Problem, Severity
 from imaging_pipeline.io.tables import number, printed
@@ -34,6 +34,19 @@ TONES = {
     **dict.fromkeys(("CR", "PR", "NED"), "good"),
     **dict.fromkeys(("SD", "NON-CR/NON-PD"), "same"),
     **dict.fromkeys(("PD", "UPD", "CPD"), "bad"),
+}
+
+#: What a number's flags say; the tables hold the codes.
+FLAGS = {
+    "W-COMPARE-KVP": "other tube voltage",
+    "W-COMPARE-KERNEL": "other kernel",
+    "W-COMPARE-THICKNESS": "other slice thickness",
+    "W-COMPARE-CONTRAST": "other contrast",
+    "W-COMPARE-SCANNER": "other scanner",
+    "W-COMPARE-SEQUENCE": "other sequence",
+    "W-COMPARE-MODALITY": "other modality",
+    "W-HU-AIR": "air inside the outline,",
+    "W-HU-METAL": "metal inside the outline,",
 }
 
 #: A sign beside the colour of a problem, so that the colour is not needed.
@@ -96,6 +109,26 @@ def confidence(share: float) -> str:
     return f"outline confidence {share * 100:.0f}{NARROW}%"
 
 
+def flag(text: str) -> str:
+    """A flag in words; what follows its code, a share, stays."""
+    code, _, rest = text.partition(" ")
+    return f"{FLAGS.get(code, code.replace('_', ' '))} {rest}".strip()
+
+
+def other_categories(assessment: Assessment) -> Iterator[str]:
+    """Which other category a visit may as well be: by the intervals of the numbers, and by another reader."""
+    own, readers = assessment.other_categories, assessment.other_reader_categories
+    if own is not None:
+        yield f"the intervals allow {_shares(own)}" if own else "the intervals leave no other category"
+    if readers is not None:
+        yield f"another reader might find {_shares(readers)}" if readers else "another reader would find the same"
+
+
+def _shares(others: Mapping[str, float]) -> str:
+    likeliest = sorted(others.items(), key=lambda other: -other[1])
+    return ", ".join(f"{code} ({f'{share:.0f}' if share >= 1 else '< 1'}{NARROW}%)" for code, share in likeliest)
+
+
 def signed(text: str) -> str:
     """A number with a true minus sign."""
     return text.replace("-", "−")
@@ -111,6 +144,23 @@ def subjects(problems: Sequence[Problem]) -> str:
     if len(problems) == 1:
         return problems[0].subject
     return listed(problem.subject.partition(" at ")[0] for problem in problems)
+
+
+def alike(problems: Iterable[Problem]) -> tuple[tuple[Problem, ...], ...]:
+    """Problems that differ only in what they are about, together."""
+    groups: dict[tuple[str, str, str], list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault((problem.found, problem.expected, problem.remedy), []).append(problem)
+    return tuple(map(tuple, groups.values()))
+
+
+def where(problems: Iterable[Problem]) -> str:
+    """What problems with one finding are about: each thing once, with the visits it was found at."""
+    at: dict[str, list[str]] = {}
+    for problem in problems:
+        thing, _, visit = problem.subject.partition(" at ")
+        at.setdefault(thing, []).extend([visit] if visit else [])
+    return "; ".join(f"{thing} at {', '.join(visits)}" if visits else thing for thing, visits in at.items())
 
 
 def listed(words: Iterable[str], most: int = 4) -> str:
