@@ -70,7 +70,7 @@ class RunOutcome:
         computed = sum(outcome.computed for outcome in self.outcomes)
         recalled = sum(outcome.recalled for outcome in self.outcomes)
         work = f"{computed} stage results computed, {recalled} recalled"
-        if not computed:
+        if not computed and not counts[Status.FAILED]:
             work = f"no pixel work: all {recalled} stage results were at hand"
         return ", ".join(f"{count} {status}" for status, count in counts.items() if count) + f"; {work}"
 
