@@ -1,11 +1,13 @@
-"""Write the reference pages that have one source in the code: quantities and commands."""
+"""Write the reference pages that have one source in the code: quantities, commands and criteria."""
 
 import sys
 from pathlib import Path
 
 import click
 
+from imaging_pipeline import plugins
 from imaging_pipeline.cli import cli
+from imaging_pipeline.criteria.params import Params
 from imaging_pipeline.domain.quantities import CATALOGUE
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -33,10 +35,24 @@ def commands() -> str:
     return "\n".join([*parts, ""])
 
 
+def criteria() -> str:
+    """The criteria by name, and what can be decided where sources conflict."""
+    rules = [
+        f"| `{name}` | {plugins.load('criteria', name).__doc__.strip().splitlines()[0]} |"
+        for name in plugins.names("criteria")
+    ]
+    params = [
+        f"| `{name}` | {entry.default} | {entry.description or ''} |" for name, entry in Params.model_fields.items()
+    ]
+    parts = ["# Criteria", "", NOTE, "| name | what was done |", "|--|--|", *rules, "", "## Parameters", ""]
+    told = "Under `assess.params` of a configuration, or `params` of a document for `assess`."
+    return "\n".join([*parts, told, "", "| name | default | meaning |", "|--|--|--|", *params, ""])
+
+
 def main() -> int:
     """Write the pages, or with --check tell whether they are true."""
     stale = []
-    for name, page in (("quantities.md", quantities()), ("commands.md", commands())):
+    for name, page in (("quantities.md", quantities()), ("commands.md", commands()), ("criteria.md", criteria())):
         path = DOCS / name
         if "--check" not in sys.argv:
             path.write_text(page)

@@ -36,7 +36,9 @@ class Params(Model):
         default=True, description="Whether a confirmed equivocal new lesion dates PD to its first appearance."
     )
     icpd_min_days: int = Field(default=28, ge=0, description="An earlier scan does not confirm an iUPD.")
-    who_pd_basis: Literal["any_lesion", "sum"] = "any_lesion"
+    who_pd_basis: Literal["any_lesion", "sum"] = Field(
+        default="any_lesion", description="Whether one lesion's growth is WHO's progression, or only the sum's."
+    )
     pr_volume_ratio: Decimal = Field(default=Decimal("0.343"), gt=0, lt=1, description="0.7 cubed: -65.7 %.")
     pd_volume_ratio: Decimal = Field(default=Decimal("1.728"), gt=1, description="1.2 cubed: +72.8 %.")
     mda_fill_in_points: Decimal = Field(
