@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from imaging_pipeline.config import Config, LesionFile, PatientLesions, validated
 from imaging_pipeline.corrections import Acts
@@ -35,6 +38,9 @@ from imaging_pipeline.store import Store, write_whole
 CASE_MEMORY_BYTES = 12 * 2**30
 CASE_CPU_SECONDS = 3600
 CASE_WALL_SECONDS = 2 * 3600
+
+#: How long one case's computation waits for another's in the same folder; each takes seconds.
+REDO_WAIT_SECONDS = 30.0
 
 Progress = Callable[[str, int, int], None]
 
@@ -97,14 +103,17 @@ def redo(results: Path, case: str, reader: str = "") -> CaseOutcome:
     """Follow one case of a results folder again, with its journal as it is now.
 
     Only what depends on a new act is computed. With a reader's name the acts of
-    that reader alone count, and the result lies apart from everybody's.
+    that reader alone count, and the result lies apart from everybody's. Several readers,
+    in this process or in others, take turns.
 
     Raises
     ------
     ConfigurationError
         When the folder, the scans or the lesion file it was made from are not where they were.
+    LockedError
+        When something else is at work in the folder for longer than a case takes.
     """
-    with _locked(results):
+    with _locked(results, REDO_WAIT_SECONDS):
         scans, lesions_file, config = _origin(results)
         index = folder.index(scans, config, results / ".store" / "index")
         lesion_file, lesions_folder = lesions.find(scans, lesions_file)
@@ -304,27 +313,44 @@ def _examined(intake: Intake, series: Series) -> tuple[Problem, ...]:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the results folder: a live run keeps others out, a dead one's lock is taken over."""
+def _locked(out: Path, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the results folder: who lives keeps others out, a dead one's lock is taken over."""
     lock = out / ".lock"
-    mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
-    try:
-        holder = json.loads(lock.read_text())
-    except (OSError, ValueError):
-        holder = None
-    if holder is not None and (holder["host"] != mine["host"] or _started(holder["pid"]) == holder["started"]):
-        raise LockedError(
-            "E-RUN-LOCKED",
-            out.name,
-            found=f"process {holder['pid']} on {holder['host']} at work in it",
-            expected="one run at a time",
-            remedy="wait for it, or delete .lock if that machine is gone",
-        )
-    write_whole(lock, json.dumps(mine))
+    last = time.monotonic() + wait_seconds
+    while (holder := _other_holder(lock)) is not None:
+        if time.monotonic() >= last:
+            raise LockedError(
+                "E-RUN-LOCKED",
+                out.name,
+                found=f"process {holder['pid']} on {holder['host']} at work in it",
+                expected="one run at a time",
+                remedy="wait for it, or delete .lock if that machine is gone",
+            )
+        time.sleep(0.05)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
+
+
+def _other_holder(lock: Path) -> dict[str, Any] | None:
+    """Who holds the lock and lives; None when it was free, and now is ours."""
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
+    with ExitStack() as held:
+        # Two who both find it free must not both take it; not every network file system can keep them apart.
+        with suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            folder_descriptor = os.open(lock.parent, os.O_RDONLY)
+            held.callback(os.close, folder_descriptor)
+            fcntl.flock(folder_descriptor, fcntl.LOCK_EX)
+        try:
+            holder: dict[str, Any] = json.loads(lock.read_text())
+        except (OSError, ValueError):
+            holder = {}
+        if holder and (holder["host"] != mine["host"] or _started(holder["pid"]) == holder["started"]):
+            return holder
+        write_whole(lock, json.dumps(mine))
+    return None
 
 
 def _started(pid: int) -> str:

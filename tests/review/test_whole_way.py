@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pydicom
@@ -13,7 +15,7 @@ from imaging_pipeline import batch
 from imaging_pipeline.config import Config, parse_yaml, validated
 from imaging_pipeline.io import journal
 from imaging_pipeline.io.record import read_case
-from tests.review.desks import desk, served
+from tests.review.desks import desk, request, served
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,3 +87,26 @@ def test_a_moved_axis_is_new_on_the_page_in_csv_json_sr_and_report(browser, resu
     assert text in (place / "report.html").read_text()
     numbers = [number for path in (place / "dicom").glob("*_sr.dcm") for number in stated(path)]
     assert any(value == pytest.approx(drawn.value, abs=0.005) for _, value in numbers)
+
+
+def test_readers_who_save_at_once_take_turns_and_each_finds_the_own_act(results):
+    """Two readers and an adjudicator, each before a page of his own, on one folder."""
+    shared = Path(shutil.copytree(results, results.parent / "at once"))
+    (place,) = shared.glob("cases/*")
+    readers = [desk(shared, name, adjudicates=name == "chief", computed=batch.redo) for name in ("ada", "bo", "chief")]
+    seen = readers[2].case(place.name)
+    together = threading.Barrier(len(readers))
+
+    def saved(reader):
+        together.wait()
+        reader.act(place.name, request(seen, "accept", lesion=0, comment=reader.reader))
+        return reader.recompute(place.name)["case"]
+
+    before = len(seen["acts"])
+    with ThreadPoolExecutor(len(readers)) as pool:
+        ada, bo, _ = pool.map(saved, readers)
+    acts = readers[2].case(place.name)["acts"]
+    assert {act["comment"] for act in acts} >= {"ada", "bo", "chief"}
+    assert len(acts) == before + 3
+    assert [[act["comment"] for act in case["acts"]] for case in (ada, bo)] == [["ada"], ["bo"]]
+    assert not (shared / ".lock").exists()
