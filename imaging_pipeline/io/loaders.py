@@ -275,7 +275,9 @@ def _clear_padding(stored: Stored, header: Header, out: NDArray[Any]) -> None:
     slope, intercept = _rescale(header)
     value = np.uint16(padding & 0xFFFF).astype(stored.dtype)
     if float(value) * slope + intercept < LOWEST_HU:
-        out[stored == value] = AIR_HU
+        padded = stored == value
+        if padded.any():
+            out[padded] = AIR_HU
 
 
 def _rescale(header: Header) -> tuple[float, float]:

@@ -41,7 +41,9 @@ def density_problems(volume: Volume) -> tuple[Problem, ...]:
 
 
 def _jump(sample: NDArray[Any], subject: str) -> Problem | None:
-    steps = np.diff(np.percentile(sample, PERCENTILES, axis=(1, 2)), axis=1)
+    ordered = np.sort(sample.reshape(len(sample), -1), axis=1).astype(np.float32)
+    ranks = [share * (ordered.shape[1] - 1) // 100 for share in PERCENTILES]
+    steps = np.diff(ordered[:, ranks].T, axis=1)
     together = np.where((np.sign(steps) == np.sign(steps[:1])).all(axis=0), np.abs(steps).min(axis=0), 0.0)
     if together.size == 0 or together.max() <= JUMP_HU:
         return None
