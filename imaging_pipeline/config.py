@@ -140,20 +140,17 @@ class PixelPoint(Model):
 
 
 class MaskSource(Model):
-    """A mask: a file beside the lesion file, or an object of the patient's scan folder (`from`).
+    """A mask file beside the lesion file; `label` is a label value, a segment number or label, or an ROI name."""
 
-    `label` is a label value, a segment number or label, or an ROI name.
-    """
-
-    file: str = ""
-    from_: Literal["", "seg", "rtstruct"] = Field(default="", alias="from")
+    file: str
     label: int | str = 1
 
 
 class PromptEntry(Model):
     """One prompt: exactly one of point, line, box, mask, from.
 
-    `from` takes the lesion's line from a structured report (sr) or a presentation state (gsps) of the scan folder.
+    `from` takes it from objects in the scan folder: the lesion's line from a structured report (sr) or a presentation
+    state (gsps), its outline from a segmentation (seg) or a structure set (rtstruct).
     """
 
     visit: str = Field(default="baseline", description='"baseline" or a date, YYYY-MM-DD.')
@@ -166,8 +163,12 @@ class PromptEntry(Model):
     )
     box: tuple[Coordinates, Coordinates] | None = None
     mask: MaskSource | None = None
-    from_: Literal["", "sr", "gsps"] = Field(default="", alias="from", description="Whose line marks the lesion.")
-    label: str = Field(default="", description="Its tracking identifier or UID there; empty: the lesion's id.")
+    from_: Literal["", "sr", "gsps", "seg", "rtstruct"] = Field(
+        default="", alias="from", description="Whose line or outline marks the lesion."
+    )
+    label: str = Field(
+        default="", description="Its tracking identifier or UID, segment or ROI there; empty: the lesion's id."
+    )
 
 
 class ReportedEntry(Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -11,8 +11,8 @@ from imaging_pipeline.config import Config, MaskSource, PatientLesions
 from imaging_pipeline.domain.case import Treatment, Visit
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion, tracking_uid
-from imaging_pipeline.domain.prompts import Line, Placed
-from imaging_pipeline.errors import ConfigurationError, Problem, RefusedError
+from imaging_pipeline.domain.prompts import Line, Mark, Outline, Placed
+from imaging_pipeline.errors import ConfigurationError, Problem, RefusedError, SpaceError
 from imaging_pipeline.io import loaders
 from imaging_pipeline.io.dicom import DOCUMENTS, SeriesRecord, Verdict
 from imaging_pipeline.io.findings import finding
@@ -62,12 +62,12 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
         for number, (visit, records) in enumerate(digested)
     )
     by_series = {record.series: record for _, records in digested for record in records}
-    find_mask = partial(_mask, folder, [*by_series.values()])
-    find_lines = partial(_lines, by_series)
+    find_mask = partial(_mask, folder)
+    find_drawn = partial(_drawn, by_series)
     lesions = tuple(lesion_of(entry, tracking_uid(patient.case, entry.id)) for entry in asked.lesions)
     marks: dict[tuple[str, int], Placed] = {}
     for entry in asked.lesions:
-        for number, series, mark in placements(entry, visits, find_mask, find_lines):
+        for number, series, mark in placements(entry, visits, find_mask, find_drawn):
             before = marks.get((entry.id, number), Placed(series, ()))
             if before.series != series:
                 raise _two_series(entry.id, visits[number])
@@ -101,16 +101,19 @@ def _choices(visit: VisitRecord) -> Iterator[Problem]:
             yield finding("N-VISIT-SEVERAL", subject, f"{len(playing)} series, {len(playing) - len(usable)} refused")
 
 
-def _lines(by_series: Mapping[Series, SeriesRecord], kind: str, label: str, series: Series) -> list[Line]:
-    """What reports or presentation states draw of a lesion in a series; a nameless line if it is the only one."""
-    modality = {"sr": "SR", "gsps": "PR"}[kind]
-    tracked = [
-        line
-        for record in by_series.values()
-        if record.series.modality == modality
-        for path in record.paths
-        for line in _lines_of(Path(path), by_series[series])
+def _drawn(by_series: Mapping[Series, SeriesRecord], kind: str, label: str, series: Series) -> Sequence[Mark]:
+    """What objects of a kind in the scans draw of a lesion in a series."""
+    modality = {"sr": "SR", "gsps": "PR", "seg": "SEG", "rtstruct": "RTSTRUCT"}[kind]
+    objects = [
+        Path(path) for record in by_series.values() if record.series.modality == modality for path in record.paths
     ]
+    if kind in ("seg", "rtstruct"):
+        return [outline for path in objects for outline in _outlines_of(path, series, label)]
+    return _named([line for path in objects for line in _lines_of(path, by_series[series])], label)
+
+
+def _named(tracked: list[TrackedLine], label: str) -> list[Line]:
+    """Those of a name; a nameless line if it is the only one."""
     named = [each.line for each in tracked if label in (each.tracking_identifier, each.tracking_uid)]
     nameless = [each.line for each in tracked if not each.tracking_identifier and not each.tracking_uid]
     return named or (nameless if len(tracked) == 1 else [])
@@ -125,27 +128,21 @@ def _lines_of(path: Path, record: SeriesRecord) -> tuple[TrackedLine, ...]:
         raise
 
 
-def _mask(folder: Path, records: list[SeriesRecord], source: MaskSource, series: Series, subject: str) -> Mask:
-    grid = series.grid
-    assert grid is not None
-    path = _in_scans(records, source, series, subject) if source.from_ else _beside(folder, source.file, subject)
-    return read_mask_on(path, grid, source.label)
+def _outlines_of(path: Path, series: Series, label: str) -> tuple[Outline, ...]:
+    assert series.grid is not None
+    try:
+        return (Outline(read_mask_on(path, series.grid, label)),)
+    except SpaceError:
+        return ()  # drawn on another series
+    except RefusedError as error:
+        if error.problem.code == "E-MASK-LABEL":
+            return ()  # of other lesions
+        raise
 
 
-def _in_scans(records: list[SeriesRecord], source: MaskSource, series: Series, subject: str) -> Path:
-    """The one object of that kind of the same study, or of the patient where the study has none."""
-    alike = [record for record in records if record.series.modality == source.from_.upper()]
-    same_study = [record for record in alike if record.series.study_instance_uid == series.study_instance_uid]
-    paths = sorted({path for record in same_study or alike for path in record.paths})
-    if len(paths) == 1:
-        return Path(paths[0])
-    raise ConfigurationError(
-        "E-PROMPT-MASK",
-        subject,
-        found=f"{len(paths)} {source.from_.upper()} objects in the scans",
-        expected="one",
-        remedy="name the one you mean by `file`",
-    )
+def _mask(folder: Path, source: MaskSource, series: Series, subject: str) -> Mask:
+    assert series.grid is not None
+    return read_mask_on(_beside(folder, source.file, subject), series.grid, source.label)
 
 
 def _beside(folder: Path, name: str, subject: str) -> Path:
@@ -155,7 +152,7 @@ def _beside(folder: Path, name: str, subject: str) -> Path:
             "E-PROMPT-MASK",
             subject,
             found="a mask file that is not there, or outside the lesion file's folder",
-            expected="a file beside the lesion file, or `from: seg` or `from: rtstruct`",
+            expected="a file beside the lesion file; `from: seg` and `from: rtstruct` look in the scans",
             remedy="correct the name or move the file",
         )
     return path

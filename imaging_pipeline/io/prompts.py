@@ -16,8 +16,8 @@ from imaging_pipeline.errors import ConfigurationError
 #: Finds the mask a prompt names, on the voxels of a series; the text is what to call the prompt in a refusal.
 FindMask = Callable[[MaskSource, Series, str], Mask]
 
-#: Finds the lines that objects of a kind draw of a lesion in a series: kind, what the lesion is called there, series.
-FindLines = Callable[[str, str, Series], Sequence[Line]]
+#: Finds what objects of a kind draw of a lesion in a series: kind, what the lesion is called there, series.
+FindDrawn = Callable[[str, str, Series], Sequence[Mark]]
 
 Placement = tuple[int, Series, Mark]
 
@@ -38,7 +38,7 @@ def lesion_of(entry: LesionEntry, tracking_uid: str) -> Lesion:
 
 
 def placements(
-    entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask, find_lines: FindLines
+    entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask, find_drawn: FindDrawn
 ) -> tuple[Placement, ...]:
     """Every prompt of one lesion as (visit number, series, mark).
 
@@ -53,8 +53,8 @@ def placements(
         _require_one_form(prompt, subject)
         visit = _visit_of(prompt, visits, subject)
         if prompt.from_:
-            series, line = _drawn(prompt, entry.id, visit, subject, find_lines)
-            found.append((visit.number, series, line))
+            series, mark = _drawn(prompt, entry.id, visit, subject, find_drawn)
+            found.append((visit.number, series, mark))
         else:
             series = _series_of(prompt, visit, subject)
             found.append((visit.number, series, _mark(prompt, series, subject, find_mask)))
@@ -115,18 +115,18 @@ def _named(prompt: PromptEntry, visit: Visit) -> list[Series]:
 
 
 def _drawn(
-    prompt: PromptEntry, lesion_id: str, visit: Visit, subject: str, find_lines: FindLines
-) -> tuple[Series, Line]:
-    """The only line of the lesion that an object of the scan folder draws in the visit's series."""
+    prompt: PromptEntry, lesion_id: str, visit: Visit, subject: str, find_drawn: FindDrawn
+) -> tuple[Series, Mark]:
+    """The only mark of the lesion that an object of the scan folder draws in the visit's series."""
     label = prompt.label or lesion_id
-    drawn = [(series, line) for series in _named(prompt, visit) for line in find_lines(prompt.from_, label, series)]
+    drawn = [(series, mark) for series in _named(prompt, visit) for mark in find_drawn(prompt.from_, label, series)]
     if len(drawn) != 1:
         raise ConfigurationError(
-            "E-PROMPT-LINE",
+            "E-PROMPT-DRAWN",
             subject,
-            found=f"{len(drawn)} lines of '{label}' in {prompt.from_.upper()} objects at {visit.date}",
+            found=f"{len(drawn)} marks of '{label}' in {prompt.from_.upper()} objects at {visit.date}",
             expected="one, on a series of that visit",
-            remedy="name it by `label`, its tracking identifier there, or its series; or write the line itself",
+            remedy="name it by `label`, what it is called there, or name its series; or write the prompt itself",
         )
     return drawn[0]
 

@@ -1,14 +1,17 @@
 """Prompts out of the scan folder, and visits whose series cannot all be used."""
 
+import numpy as np
+import pydicom
 import pytest
 
 from imaging_pipeline.config import Config, LesionEntry, PatientLesions
-from imaging_pipeline.domain.prompts import Line
+from imaging_pipeline.domain.prompts import Line, Outline
 from imaging_pipeline.errors import ConfigurationError
 from imaging_pipeline.io.folder import index
 from imaging_pipeline.io.intake import take_in
 from tests.io.build import drop, put, write_series
 from tests.io.test_folder import RULES, series
+from tests.io.test_masks import BALL, segmentation, squares, structure_set
 from tests.io.test_sr import ACROSS, DOWN, LONG, SHORT, at, group, number, on_slice, polyline, presentation, report
 
 
@@ -46,7 +49,7 @@ def test_a_report_may_call_the_lesion_something_else(scans):
     report(scans, group(number(LONG, on_slice(ACROSS)), name="lesion 1", uid="2.25.9"))
     for label in ("lesion 1", "2.25.9"):
         assert only_mark(taken(scans, {"from": "sr", "label": label}))
-    with pytest.raises(ConfigurationError, match="E-PROMPT-LINE"):
+    with pytest.raises(ConfigurationError, match="E-PROMPT-DRAWN"):
         taken(scans, {"from": "sr"})
 
 
@@ -57,8 +60,27 @@ def test_the_only_line_of_a_presentation_state_needs_no_name(scans):
 
 def test_two_nameless_lines_are_a_question(scans):
     presentation(scans, polyline(ACROSS), polyline(DOWN))
-    with pytest.raises(ConfigurationError, match=r"E-PROMPT-LINE.*0 lines"):
+    with pytest.raises(ConfigurationError, match=r"E-PROMPT-DRAWN.*0 marks"):
         taken(scans, {"from": "gsps"})
+
+
+def test_a_structure_set_in_the_scans_outlines_the_lesion_of_its_name(tmp_path):
+    slices = write_series(tmp_path / "ct")
+    path = structure_set(tmp_path / "rs.dcm", squares(), name="L4")
+    drawn, scanned = pydicom.dcmread(path), pydicom.dcmread(slices[0])
+    drawn.PatientID, drawn.PatientName = scanned.PatientID, scanned.PatientName
+    drawn.StudyInstanceUID, drawn.StudyDate = scanned.StudyInstanceUID, scanned.StudyDate
+    drawn.save_as(path)
+    mark = only_mark(taken(tmp_path, {"from": "rtstruct"}))
+    assert isinstance(mark, Outline)
+    assert mark.mask.array.sum() == 300
+
+
+def test_a_segment_in_the_scans_outlines_the_lesion_it_is_named_for(tmp_path):
+    segmentation(tmp_path, BALL.astype(np.uint8))
+    assert np.array_equal(only_mark(taken(tmp_path, {"from": "seg", "label": "lesion 1"})).mask.array, BALL)
+    with pytest.raises(ConfigurationError, match=r"E-PROMPT-DRAWN.*0 marks of 'L4' in SEG"):
+        taken(tmp_path, {"from": "seg"})
 
 
 def test_a_prompt_is_one_thing(scans):
