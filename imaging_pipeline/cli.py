@@ -97,14 +97,19 @@ def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool, garb
 @cli.command()
 @click.argument("scans", type=FOLDER)
 @click.option("--config", "config_file", type=FILE, help="Configuration whose rules name the series' roles.")
+@click.option("--archives", is_flag=True, help="Look into zip and tar files too.")
 @AS_JSON
 @_example("index scans --config configs/mpnst.yaml")
-def index(scans: Path, config_file: Path | None, as_json: bool) -> None:
+def index(scans: Path, config_file: Path | None, archives: bool, as_json: bool) -> None:
     """Tell what a folder holds: patients, visits, series, roles, and whether each series' geometry can be trusted."""
+    from tempfile import TemporaryDirectory
+
     from imaging_pipeline.io.folder import index as index_folder
     from imaging_pipeline.io.folder import index_document
 
-    document = index_document(index_folder(scans, _config(config_file)))
+    with TemporaryDirectory() as room:
+        found = index_folder(scans, _config(config_file), archives=Path(room) if archives else None)
+    document = index_document(found)
     if as_json:
         _print_json(document)
         return
@@ -164,11 +169,10 @@ def run(scans: Path, config_file: Path, out: Path, lesions: Path | None, workers
 @_example("convert scans/CT --out ct.nii.gz")
 def convert(folder: Path, series_uid: str | None, out: Path, as_json: bool) -> None:
     """Write one series as NIfTI in its physical unit (HU for CT); refuses what `run` would refuse."""
-    from imaging_pipeline.io.loaders import open_series
-    from imaging_pipeline.io.nifti import write_nifti
+    from imaging_pipeline.io.guard import ONE_IMAGE, guarded
+    from imaging_pipeline.io.loaders import convert as convert_image
 
-    volume, verdict, problems = open_series(folder, series_uid)
-    write_nifti(volume, out)
+    verdict, problems = guarded(convert_image, folder.name, ONE_IMAGE, folder, series_uid, out)
     if as_json:
         _print_json({"verdict": verdict, "issues": [problem.document for problem in problems]})
     else:
@@ -196,9 +200,10 @@ def measure(image: Path, mask: Path, label: str, kind: str, series_uid: str | No
     IMAGE is a DICOM folder, a NIfTI or an NRRD file; MASK a DICOM SEG, an RTSTRUCT, a NIfTI or an NRRD file.
     """
     from imaging_pipeline.domain.lesions import Kind
+    from imaging_pipeline.io.guard import ONE_IMAGE, guarded
     from imaging_pipeline.single import measure_files
 
-    document = measure_files(image, mask, label, Kind(kind), series_uid)
+    document = guarded(measure_files, image.name, ONE_IMAGE, image, mask, label, Kind(kind), series_uid)
     if as_json:
         _print_json(document)
         return

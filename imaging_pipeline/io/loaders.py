@@ -30,7 +30,7 @@ from imaging_pipeline.io.folder import index
 from imaging_pipeline.io.foreign import compact
 from imaging_pipeline.io.frames import frame_headers
 from imaging_pipeline.io.header import Header
-from imaging_pipeline.io.nifti import read_nifti
+from imaging_pipeline.io.nifti import read_nifti, write_nifti
 from imaging_pipeline.io.nrrd import read_nrrd
 from imaging_pipeline.io.prescan import PLAINLY, Scanner, inflated
 from imaging_pipeline.io.sanity import density_problems, unit_of
@@ -115,6 +115,13 @@ def open_series(place: Path, series_uid: str | None = None) -> tuple[Volume, Ver
         volume = load(record, Config())
         problems = (*about_patient, *record.problems, *density_problems(volume))
     return volume, verdict_on(problems), problems
+
+
+def convert(place: Path, series_uid: str | None, out: Path) -> tuple[Verdict, tuple[Problem, ...]]:
+    """Write what `open_series` opens as NIfTI in its unit; its verdict and what is to be said of it."""
+    volume, verdict, problems = open_series(place, series_uid)
+    write_nifti(volume, out)
+    return verdict, problems
 
 
 def _open_voxels(path: Path) -> tuple[Volume, tuple[Problem, ...]]:

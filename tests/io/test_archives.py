@@ -1,6 +1,7 @@
 """Archives are opened when asked for, once, and can neither leave their room nor fill it."""
 
 import io
+import json
 import os
 import struct
 import tarfile
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from imaging_pipeline.cli import cli
 from imaging_pipeline.config import Config
 from imaging_pipeline.io import archives
 from imaging_pipeline.io.folder import index
@@ -199,3 +202,11 @@ def test_a_locked_member_is_skipped(scans, slices):
     content[content.index(b"PK\x01\x02") + 8] |= 1
     (scans / "study.zip").write_bytes(content)
     assert listed(scans) == {"study.zip/a.dcm": "W-FS-SKIPPED"}
+
+
+@pytest.mark.parametrize(("options", "patients"), [([], 0), (["--archives"], 1)])
+def test_the_index_command_looks_into_archives_when_told_to(options, patients, scans, slices):
+    zipped(scans / "study.zip", of_slices(slices))
+    told = CliRunner().invoke(cli, ["index", str(scans), *options, "--json"])
+    assert len(json.loads(told.stdout)["patients"]) == patients
+    assert [path.name for path in scans.iterdir()] == ["study.zip"]

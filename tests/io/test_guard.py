@@ -6,8 +6,11 @@ import time
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from imaging_pipeline.cli import cli
 from imaging_pipeline.errors import ConfigurationError, RefusedError
+from imaging_pipeline.io import loaders
 from imaging_pipeline.io.guard import ONE_IMAGE, Limits, guarded
 
 
@@ -59,3 +62,15 @@ def test_work_without_end_is_stopped():
 def test_memory_is_not_given_beyond_the_limit():
     with pytest.raises(RefusedError, match=r"E-WORKER-DIED.*memory"):
         guarded(np.ones, "series 1.2.3", Limits(memory_bytes=3 * 2**30), 2**30)
+
+
+@pytest.mark.parametrize("command", [["convert", "CT", "--out", "ct.nii.gz"], ["measure", "CT", "mask.nii.gz"]])
+def test_a_decoder_that_crashes_costs_a_command_one_line(command, tmp_path, monkeypatch):
+    (tmp_path / "CT").mkdir()
+    (tmp_path / "mask.nii.gz").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loaders, "open_series", lambda *_: die(signal.SIGKILL))
+    told = CliRunner().invoke(cli, command)
+    assert told.exit_code == 4
+    assert told.stderr.startswith("E-WORKER-DIED CT")
+    assert len(told.stderr.splitlines()) == 1
