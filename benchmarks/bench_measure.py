@@ -50,7 +50,7 @@ def ours(volume, mask):
     """Milliseconds of one measurement, and its values."""
     fresh = Mask(mask.array, mask.grid, "given")
     start = time.perf_counter()
-    found = measure(volume, fresh, MASS, 0, MeasureConfig())
+    found = measure(volume, fresh, MASS, 0, MeasureConfig()).measurements
     return 1000.0 * (time.perf_counter() - start), {item.quantity: item.value for item in found}
 
 

@@ -150,7 +150,7 @@ def phantom(shapes: int) -> None:
     random, errors, covered = np.random.default_rng(SEED + 2), {}, {}
     for number in range(shapes):
         volume, mask, truth = scanned(number, number % 3, random_machine(random), 68.0)
-        for item in measure(volume, mask, BONE, 0, MeasureConfig()):
+        for item in measure(volume, mask, BONE, 0, MeasureConfig()).measurements:
             true = truth.get(item.quantity)
             if item.quantity not in RELATIVE + ABSOLUTE or true is None:
                 continue
@@ -172,7 +172,9 @@ def normalised_over_scanners(shapes: int) -> None:
         for kvp, spread_mm in ((120, 0.45), (100, 0.62)):
             machine = Machine(128.0, 160, 2.0, "", spread_mm, kvp, 15.0)
             volume, mask, _ = scanned(number, 0, machine, 68.0)
-            values.append({item.quantity: item.value for item in measure(volume, mask, BONE, 0, MeasureConfig())})
+            values.append(
+                {item.quantity: item.value for item in measure(volume, mask, BONE, 0, MeasureConfig()).measurements}
+            )
         if all("normalised_density" in found for found in values):
             raw.append(values[1]["mean_density"] - values[0]["mean_density"])
             ratio.append(100.0 * (values[1]["normalised_density"] / values[0]["normalised_density"] - 1.0))
@@ -197,7 +199,7 @@ def timing() -> None:
         for _ in range(7):
             fresh = Mask(mask.array, mask.grid, "phantom")
             start = time.perf_counter()
-            found = measure(volume, fresh, lesion, 0, MeasureConfig())
+            found = measure(volume, fresh, lesion, 0, MeasureConfig()).measurements
             times.append(1000.0 * (time.perf_counter() - start))
         print(
             f"{lesion.kind.value}: {np.count_nonzero(mask.array)} voxels, {len(found)} quantities, "

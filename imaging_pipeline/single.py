@@ -28,12 +28,12 @@ def measure_files(image: Path, mask_file: Path, label: str, kind: Kind, series_u
     """
     from imaging_pipeline.io.loaders import open_series
     from imaging_pipeline.io.masks import read_mask
-    from imaging_pipeline.numerics.measurement import examine
+    from imaging_pipeline.numerics.measurement import measure
 
     volume, _, problems = open_series(image, series_uid)
     mask = read_mask(mask_file, volume, label)
     lesion = Lesion(lesion_id=mask_file.name, tracking_uid="", label=label, kind=kind)
-    found = examine(volume, mask, lesion, 0, MeasureConfig())
+    found = measure(volume, mask, lesion, 0, MeasureConfig())
     return {
         "quantities": {item.quantity: _value(item) for item in found.measurements},
         "evidence": _evidence(found.measurements, volume.grid.to_index),

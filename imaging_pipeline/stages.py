@@ -17,7 +17,7 @@ from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.prompts import Outline, Prompt
 from imaging_pipeline.errors import Problem, SpaceError, StageError
-from imaging_pipeline.numerics.measurement import Findings, examine
+from imaging_pipeline.numerics.measurement import Findings, measure
 from imaging_pipeline.numerics.registration import refine, register
 from imaging_pipeline.numerics.segmentation import carry
 from imaging_pipeline.store import Store
@@ -93,7 +93,7 @@ class Stages:
             "measure",
             (series, mask, lesion, visit, config),
             Findings,
-            lambda: examine(self._load(series), mask, lesion, visit, config),
+            lambda: measure(self._load(series), mask, lesion, visit, config),
         )
 
     def doubts(self, mask: Mask, subject: str) -> tuple[Problem, ...]:

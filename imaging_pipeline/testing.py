@@ -431,7 +431,7 @@ def example_case() -> tuple[Case, Values]:
         visits.append(replace(_visit(number), series=(scan.series,)))
         uid = scan.series.series_instance_uid
         sightings.append(Sighting("AX", number, Outcome.MEASURED, uid, mask.digest, scan.digest, None, 0.9, "example"))
-        measurements += measure(scan, mask, lesion, number, MeasureConfig())
+        measurements += measure(scan, mask, lesion, number, MeasureConfig()).measurements
         values |= {mask.digest: mask, scan.digest: scan}
     judged = recist.assess((lesion,), tuple(visits), tuple(sightings), tuple(measurements), AssessConfig())
     case = Case(

@@ -26,7 +26,7 @@ from imaging_pipeline.numerics.size import cautions_of, sizes, sizes_in_plane
 from imaging_pipeline.numerics.uncertainty import Estimate, between_readers, noise_sd
 from imaging_pipeline.numerics.uptake import uptake_ratio
 
-__all__ = ["Findings", "compared", "examine", "measure"]
+__all__ = ["Findings", "compared", "measure"]
 
 RADIOGRAPHS = frozenset({"CR", "DX", "RG"})
 
@@ -54,16 +54,10 @@ class Findings:
     problems: tuple[Problem, ...] = ()
 
 
-def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: MeasureConfig) -> tuple[Measurement, ...]:
+def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: MeasureConfig) -> Findings:
     """Size, density and mineral content of each lesion were measured on its mask, each with a 95 % interval.
 
-    The measurements of `examine`.
-    """
-    return examine(volume, mask, lesion, visit, config).measurements
-
-
-def examine(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: MeasureConfig) -> Findings:
-    """Every quantity that applies to one mask in one volume, and a problem for each that should and cannot be given.
+    Every quantity that applies is given, and a problem for each that should be and cannot.
 
     Parameters
     ----------

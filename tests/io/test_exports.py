@@ -169,7 +169,7 @@ def from_outlines(folder):
         volume = intake.load(series)
         outlines = folder / "dicom" / f"{visit.date}_seg_{series.role}.dcm"
         mask = read_mask(outlines, volume, sighting.lesion_id)
-        for each in measure(volume, mask, lesions[sighting.lesion_id], sighting.visit, config.measure):
+        for each in measure(volume, mask, lesions[sighting.lesion_id], sighting.visit, config.measure).measurements:
             found[each.lesion_id, each.visit, each.quantity] = number(each.value, each.quantity)
     return found
 

@@ -38,7 +38,7 @@ def scanned(number, visit, slice_mm):
 def measured(case):
     volume, mask, truth = scanned(*case)
     lesion = Lesion("L4", "1.2.3", "L4", Kind.BONE)
-    return {item.quantity: item for item in measure(volume, mask, lesion, 0, MeasureConfig())}, truth
+    return {item.quantity: item for item in measure(volume, mask, lesion, 0, MeasureConfig()).measurements}, truth
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -108,7 +108,8 @@ def test_without_neighbours_nothing_is_compared_and_it_is_said():
     alone = volume.crop(volume.grid.box_around(mask.grid.to_lps([[0, 0, 0], mask.grid.shape]), 8.0))
     inside = Mask(mask.on(alone.grid).array, alone.grid, "test")
     found = {
-        item.quantity: item for item in measure(alone, inside, Lesion("L4", "1", "", Kind.BONE), 0, MeasureConfig())
+        item.quantity: item
+        for item in measure(alone, inside, Lesion("L4", "1", "", Kind.BONE), 0, MeasureConfig()).measurements
     }
     assert "reference_density" not in found
     assert "no_reference" in found["mean_density"].flags

@@ -9,7 +9,7 @@ from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.errors import SpaceError
-from imaging_pipeline.numerics.measurement import examine
+from imaging_pipeline.numerics.measurement import measure
 from imaging_pipeline.phantom.patient import draw_patient
 
 L4 = Lesion("L4", "1.2.3", "L4", Kind.BONE, site=SITES["L4"])
@@ -34,7 +34,7 @@ def lateral(vertebra, pixel_mm, turn_deg, front_left=True):
 
 def ratios(marked, pixel_mm, space=Space.PLANE):
     volume = film(marked.shape, pixel_mm, space)
-    found = examine(volume, Mask(marked, volume.grid, "reader"), L4, 0, MeasureConfig())
+    found = measure(volume, Mask(marked, volume.grid, "reader"), L4, 0, MeasureConfig())
     return {item.quantity: item for item in found.measurements}, found.problems
 
 
@@ -65,7 +65,7 @@ def test_a_mass_on_such_a_film_is_refused():
     marked = lateral(draw_patient(83, 0).anatomy.vertebra("L4"), 0.4, 5.0)
     volume = film(marked.shape, 1.0, Space.PIXELS)
     with pytest.raises(SpaceError, match="E-SPACE"):
-        examine(volume, Mask(marked, volume.grid, "reader"), MASS, 0, MeasureConfig())
+        measure(volume, Mask(marked, volume.grid, "reader"), MASS, 0, MeasureConfig())
 
 
 def test_an_outline_of_two_pieces_is_no_body():

@@ -11,7 +11,7 @@ from imaging_pipeline.domain.codes import SITES
 from imaging_pipeline.domain.geometry import as_matrix, moved
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
-from imaging_pipeline.numerics.measurement import examine
+from imaging_pipeline.numerics.measurement import measure
 from imaging_pipeline.numerics.signal import signal_ratios
 from imaging_pipeline.phantom.lesions import columns
 from imaging_pipeline.phantom.magnetic import (
@@ -88,7 +88,7 @@ def test_a_plane_across_the_spine_gives_no_ratio_and_says_why():
     # The same pixels, said to be axial: the plane no longer holds the body's axis.
     turned = as_matrix(volume.grid.matrix[[2, 1, 0, 3]])
     grid = replace(volume.grid, affine=turned)
-    found = examine(Volume(volume.array, grid, "1", volume.series), Mask(mask.array, grid, "t"), L4, 0, MeasureConfig())
+    found = measure(Volume(volume.array, grid, "1", volume.series), Mask(mask.array, grid, "t"), L4, 0, MeasureConfig())
     assert not any(item.quantity.startswith("signal") for item in found.measurements)
     assert {problem.code for problem in found.problems} == {"W-MEASURE-SIGNAL"}
     assert all(problem.subject == "L4" for problem in found.problems)
@@ -98,7 +98,7 @@ def test_a_scan_without_the_patients_back_has_no_muscle_and_says_so():
     volume, mask, _ = acquired(0, 1)
     middle = int(np.argwhere(mask.array)[:, 2].mean())
     box = (slice(0, volume.grid.shape[0]), slice(0, volume.grid.shape[1]), slice(0, middle + 24))
-    found = examine(volume.crop(box), mask.crop(box), L4, 0, MeasureConfig())
+    found = measure(volume.crop(box), mask.crop(box), L4, 0, MeasureConfig())
     names = {item.quantity for item in found.measurements}
     assert "signal_ratio_muscle" not in names
     assert "signal_ratio_reference" in names

@@ -10,7 +10,7 @@ from imaging_pipeline.domain.codes import SITES
 from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
-from imaging_pipeline.numerics.measurement import examine
+from imaging_pipeline.numerics.measurement import measure
 from imaging_pipeline.numerics.uptake import uptake_ratio
 from imaging_pipeline.phantom import scintigram
 from imaging_pipeline.phantom.patient import draw_patient
@@ -77,7 +77,7 @@ def test_a_lesion_without_a_reference_in_view_has_no_ratio_and_a_reason():
     _, _, volume = patient(0)
     mask = np.zeros(volume.array.shape, dtype=bool)
     mask[:, 2:900, 118:130] = True
-    found = examine(volume, Mask(mask, volume.grid, "test"), lesion("L4"), 0, MeasureConfig())
+    found = measure(volume, Mask(mask, volume.grid, "test"), lesion("L4"), 0, MeasureConfig())
     assert "uptake_ratio" not in {item.quantity for item in found.measurements}
     assert [problem.code for problem in found.problems] == ["W-MEASURE-UPTAKE"]
 
@@ -86,6 +86,6 @@ def test_a_planar_image_has_lines_in_its_plane_and_no_extent_in_the_patient():
     found, _, volume = patient(0)
     own, _ = scintigram._regions(found.anatomy, "L4", scintigram.FIELDS["full"])
     names = {
-        item.quantity for item in examine(volume, marked(own, volume), lesion("L4"), 0, MeasureConfig()).measurements
+        item.quantity for item in measure(volume, marked(own, volume), lesion("L4"), 0, MeasureConfig()).measurements
     }
     assert names == {"longest_diameter", "perpendicular_diameter", "short_axis", "uptake_ratio"}
