@@ -30,6 +30,10 @@ COARSER = 1.2
 MAX_SHEAR = float(np.sin(np.radians(0.1)))
 
 
+#: Shorter or longer voxels are of another unit than millimetres.
+VOXEL_MM = (0.01, 100.0)
+
+
 def slice_axis(matrix: ArrayLike) -> int:
     """Which array axis the slices are stacked along: the coarsest if one stands out, else the most superior-inferior.
 
@@ -96,7 +100,7 @@ def unpacked(raw: bytes, length: int, subject: str) -> bytes:
 
 
 def require_affine(matrix: NDArray[np.float64], subject: str) -> None:
-    """Refuse an affine that places no voxels: not finite, flat or sheared.
+    """Refuse an affine that places no voxels in a patient: not finite, flat, of another unit or sheared.
 
     Raises
     ------
@@ -105,8 +109,9 @@ def require_affine(matrix: NDArray[np.float64], subject: str) -> None:
     """
     columns = matrix[:3, :3]
     lengths = np.linalg.norm(columns, axis=0)
-    if not np.isfinite(matrix).all() or not (lengths > 0).all():
-        found = "axes without a length"
+    low_mm, high_mm = VOXEL_MM
+    if not np.isfinite(matrix).all() or not ((low_mm <= lengths) & (lengths <= high_mm)).all():
+        found = f"voxels that do not measure {low_mm} to {high_mm:g} mm"
     elif np.abs(np.triu((columns / lengths).T @ (columns / lengths), 1)).max() > MAX_SHEAR:
         found = "axes that do not meet at right angles"
     else:

@@ -104,15 +104,15 @@ def placed(mask: Mask, grid: Grid, subject: str) -> Mask:
     corners = np.array(np.meshgrid(*((0, size - 1) for size in mask.grid.shape))).reshape(3, -1).T
     exact = grid.to_index(mask.grid.to_lps(corners))
     turn = np.rint(np.linalg.inv(grid.matrix[:3, :3]) @ mask.grid.matrix[:3, :3])
-    offset = np.rint(exact[0]).astype(int)
+    offset = np.rint(exact[0])
     off = float(np.abs(exact - (corners @ turn.T + offset)).max())
     if not np.array_equal(np.abs(turn).sum(axis=0), np.ones(3)) or off > OFF_LATTICE:
         raise _elsewhere(subject, f"voxels up to {off:.2f} voxels off the image's")
-    marked = np.argwhere(mask.array) @ turn.T.astype(int) + offset
+    marked = np.argwhere(mask.array) @ turn.T + offset
     if (marked < 0).any() or (marked >= grid.shape).any():
         raise _refusal("E-MASK-OUTSIDE", subject, "marked voxels outside the image", "a mask inside its image")
     array = np.zeros(grid.shape, dtype=bool)
-    array[tuple(marked.T)] = True
+    array[tuple(marked.T.astype(int))] = True
     return Mask(array, grid, mask.maker)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import math
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,14 @@ from imaging_pipeline.store import whole_file
 _MM_PER_UNIT = {"meter": 1000.0, "micron": 0.001}
 _HEADER_BYTES = 540  # NIfTI-2; NIfTI-1 has 348
 
+#: Codes of a place in the patient; higher ones are those of a template, whose millimetres are not the patient's.
+_IN_PATIENT = (1, 2)
+#: Spacings are stated twice, in single precision.
+_SAME_SPACING = 0.01
+
+# What nibabel would say of a header that it mends.
+_UNHEARD = logging.Logger("nifti", logging.CRITICAL + 1)
+
 
 def read_nifti(path: Path, unit: str = "1", modality: str = "") -> Volume:
     """A NIfTI file as a volume; what its numbers mean the file does not say, the caller does.
@@ -51,9 +59,14 @@ def read_nifti(path: Path, unit: str = "1", modality: str = "") -> Volume:
     """
     raw = path.read_bytes()
     header = _header(raw, path.name)
-    matrix = _affine(header, path.name)
-    voxels = _voxels(raw, header, path.name)
-    stated = header.get_dim_info()[2]
+    try:
+        # Numbers beyond all bounds become no numbers, and are refused as such.
+        with np.errstate(all="ignore"):
+            matrix = _affine(header, path.name)
+            voxels = _voxels(raw, header, path.name)
+        stated = header.get_dim_info()[2]
+    except (HeaderDataError, KeyError, OverflowError, ValueError) as error:
+        raise refusal("E-FILE-NIFTI", path.name, "a header field malformed", "the fields of NIfTI") from error
     return volume_of(voxels, matrix, slice_axis(matrix) if stated is None else stated, file_series(raw, modality), unit)
 
 
@@ -89,7 +102,8 @@ def _header(raw: bytes, subject: str) -> Any:
     start = unpacked(raw, _HEADER_BYTES, subject)
     kind = nib.Nifti2Header if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nib.Nifti1Header
     try:
-        header = kind.from_fileobj(BytesIO(start))
+        header = kind(start[: kind.sizeof_hdr], check=False)
+        header.check_fix(logger=_UNHEARD)
     except (HeaderDataError, WrapStructError) as error:
         raise refusal("E-FILE-NIFTI", subject, "no NIfTI header", "a NIfTI file") from error
     if not header["magic"].item().startswith(b"n+"):
@@ -98,14 +112,23 @@ def _header(raw: bytes, subject: str) -> Any:
 
 
 def _affine(header: Any, subject: str) -> NDArray[np.float64]:
-    """From (i, j, k) to LPS mm."""
-    for matrix, code in (header.get_sform(coded=True), header.get_qform(coded=True)):
-        if code:
-            scale = _MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)
-            affine: NDArray[np.float64] = RAS_TO_LPS @ np.diag([scale, scale, scale, 1.0]) @ matrix
-            require_affine(affine, subject)
-            return affine
-    raise refusal("E-GEOM-AFFINE", subject, "neither sform nor qform", "a place for every voxel")
+    """From (i, j, k) to LPS mm: the sform, unless only the qform is of the patient."""
+    forms = [header.get_sform(coded=True), header.get_qform(coded=True)]
+    coded = [(matrix, code) for matrix, code in forms if code]
+    if not coded:
+        raise refusal("E-GEOM-AFFINE", subject, "neither sform nor qform", "a place for every voxel")
+    patient = [matrix for matrix, code in coded if code in _IN_PATIENT]
+    matrix = (patient or [matrix for matrix, _ in coded])[0]
+    scale = _MM_PER_UNIT.get(header.get_xyzt_units()[0], 1.0)
+    affine: NDArray[np.float64] = RAS_TO_LPS @ np.diag([scale, scale, scale, 1.0]) @ matrix
+    require_affine(affine, subject)
+    # A program that changed one of these and not the other leaves two truths.
+    stated = header["pixdim"][1:4]
+    if not np.allclose(np.linalg.norm(matrix[:3, :3], axis=0), stated, rtol=_SAME_SPACING):
+        raise refusal("E-GEOM-AFFINE", subject, "one spacing in pixdim, another in sform", "the same spacing in both")
+    if len({np.sign(np.linalg.det(matrix[:3, :3])) for matrix in patient}) > 1:
+        raise refusal("E-GEOM-AFFINE", subject, "sform and qform that mirror each other", "the same left and right")
+    return affine
 
 
 def _voxels(raw: bytes, header: Any, subject: str) -> NDArray[Any]:

@@ -78,6 +78,8 @@ def _place(fields: dict[str, str], subject: str) -> tuple[tuple[int, ...], NDArr
     """The three sizes, fastest first, and the affine from (i, j, k) to LPS mm."""
     if fields.get("space", "").lower() not in _SPACES:
         raise refusal("E-GEOM-AFFINE", subject, "no space of the patient", "LPS, RAS or LAS")
+    if not set(re.findall(r"\w+", fields.get("space units", ""))) <= {"mm"}:
+        raise refusal("E-GEOM-AFFINE", subject, "another unit of length", "millimetres")
     sizes = [int(size) for size in fields["sizes"].split()]
     directions = fields["space directions"].lower().replace("none", "()").replace(") (", ")|(").split("|")
     axes = [(size, _vector(text)) for size, text in zip(sizes, directions, strict=True)]
@@ -100,6 +102,8 @@ def _vector(text: str) -> list[float]:
 def _voxels(raw: bytes, fields: dict[str, str], shape: tuple[int, ...], subject: str) -> NDArray[Any]:
     if fields["encoding"].lower() not in ("raw", "gzip", "gz") or "data file" in fields or "datafile" in fields:
         raise refusal("E-FILE-NRRD", subject, "voxels elsewhere or in another encoding", "raw or gzip, in this file")
+    if any(int(fields.get(name, 0)) for name in ("byte skip", "line skip", "byteskip", "lineskip")):
+        raise refusal("E-FILE-NRRD", subject, "something else before the voxels", "voxels right after the header")
     code = _TYPES[fields["type"].lower()]
     dtype = np.dtype(code if code[1] == "1" else {"little": "<", "big": ">"}[fields["endian"].lower()] + code)
     count = math.prod(shape)

@@ -1,6 +1,8 @@
 """NIfTI and NRRD: any order of axes on its own lattice; nothing allocated on a header's word."""
 
+import contextlib
 import gzip
+import random
 import struct
 
 import nibabel as nib
@@ -126,6 +128,10 @@ def without_place(image):
     image.set_qform(None, code=0)
 
 
+def mirrored(image):
+    image.set_qform(np.diag([-1.0, 1.0, 1.0, 1.0]), code=1)
+
+
 def saying(offset, layout, *values):
     """A NIfTI-1 file with other values at a place of its header."""
     content = bytearray(nifti_bytes())
@@ -152,6 +158,14 @@ DAMAGED_NIFTI = {
     "a sheared place": (nifti_bytes(matrix=np.eye(4) + np.eye(4, k=1) * 0.1), "E-GEOM-AFFINE"),
     "a place that is no number": (saying(280, "<f", np.nan), "E-GEOM-AFFINE"),
     "complex voxels": (nifti_bytes(dtype=np.complex64), "E-PIX-FORMAT"),
+    "a spacing in pixdim that is not the sform's": (saying(80, "<3f", 1, 1, 2.5), "E-GEOM-AFFINE"),
+    "a qform that mirrors the sform": (nifti_bytes(mirrored), "E-GEOM-AFFINE"),
+    "metres called millimetres": (nifti_bytes(matrix=np.diag([7e-4, 7e-4, 2.5e-3, 1])), "E-GEOM-AFFINE"),
+    "a rotation that is none": (saying(252, "<2h3f", 1, 0, 3.0, 3.0, 3.0), "E-FILE-NIFTI"),
+    "an unknown unit of length": (saying(123, "<B", 7), "E-FILE-NIFTI"),
+    "voxels that begin nowhere": (saying(108, "<f", np.nan), "E-FILE-NIFTI"),
+    "a scale that is no number": (saying(112, "<2f", 1.0, np.nan), "E-FILE-NIFTI"),
+    "a place beyond all numbers": (saying(280, "<4f", 3e38, 3e38, 3e38, 3e38), "E-GEOM-AFFINE"),
 }
 
 
@@ -162,6 +176,28 @@ def test_a_nifti_that_cannot_be_trusted_is_refused(damage, tmp_path):
     with pytest.raises(RefusedError) as refusal:
         read_nifti(tmp_path / "a.nii.gz")
     assert refusal.value.problem.code == code
+
+
+def test_a_place_in_a_template_yields_to_the_one_in_the_patient(tmp_path):
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.diag([1.0, 1.0, 3.0, 1.0]))
+    image.set_qform(image.affine, code=1)
+    image.header.set_sform(np.diag([1.1, 1.1, 2.7, 1.0]), code=4)
+    nib.save(image, tmp_path / "a.nii")
+    assert read_nifti(tmp_path / "a.nii").grid.spacing_mm == pytest.approx((3.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nrrd"])
+def test_any_damage_to_a_header_is_refused_in_silence_or_harmless(name, tmp_path, caplog):
+    whole = nifti_bytes(lambda image: image.set_qform(image.affine, code=1)) if name == "a.nii" else nrrd_bytes()
+    read_file, header = (read_nifti, 348) if name == "a.nii" else (read_nrrd, len(whole) - len(RAW))
+    for seed in range(600):
+        draw, content = random.Random(seed), bytearray(whole)
+        for _ in range(draw.randrange(1, 6)):
+            content[draw.randrange(header)] = draw.choice((0, 127, 128, 255, *b"-9e. ()", draw.randrange(256)))
+        (tmp_path / name).write_bytes(content)
+        with contextlib.suppress(RefusedError):
+            read_file(tmp_path / name)
+    assert not caplog.records
 
 
 def test_voxels_that_are_no_numbers_are_refused(tmp_path):
@@ -222,9 +258,21 @@ def read(content, tmp_path):
             space_origin="(10,20,30)",
         ),
         nrrd_bytes(space="LAS", space_directions="(0.8,0,0) (0,-0.7,0) (0,0,2.5)", space_origin="(-10,20,30)"),
+        nrrd_bytes(space_units='"mm" "mm" "mm"'),
+        nrrd_bytes(byte_skip="0", line_skip="0"),
         nrrd_bytes(dimension="4", sizes="1 4 5 6", space_directions="none (0.8,0,0) (0,0.7,0) (0,0,2.5)"),
     ],
-    ids=["plain", "other line ends", "gzip", "big endian", "RAS", "LAS", "an axis of one"],
+    ids=[
+        "plain",
+        "other line ends",
+        "gzip",
+        "big endian",
+        "RAS",
+        "LAS",
+        "millimetres",
+        "nothing skipped",
+        "an axis of one",
+    ],
 )
 def test_one_image_in_every_spelling(content, tmp_path):
     found = read(content, tmp_path)
@@ -251,6 +299,9 @@ def test_one_image_in_every_spelling(content, tmp_path):
         (nrrd_bytes(space=None), "E-GEOM-AFFINE"),
         (nrrd_bytes(space="scanner-xyz"), "E-GEOM-AFFINE"),
         (nrrd_bytes(space_directions="(0,0,0) (0,0.7,0) (0,0,2.5)"), "E-GEOM-AFFINE"),
+        (nrrd_bytes(space_units='"cm" "cm" "cm"'), "E-GEOM-AFFINE"),
+        (nrrd_bytes(byte_skip="100", data=bytes(100) + RAW), "E-FILE-NRRD"),
+        (nrrd_bytes(line_skip="1", data=b"words\n" + RAW), "E-FILE-NRRD"),
     ],
 )
 def test_an_nrrd_that_cannot_be_trusted_is_refused(content, code, tmp_path):
