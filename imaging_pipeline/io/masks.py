@@ -25,7 +25,7 @@ from imaging_pipeline.errors import RefusedError, SpaceError
 from imaging_pipeline.io.contours import filled
 from imaging_pipeline.io.documents import document_of
 from imaging_pipeline.io.frames import frame_headers
-from imaging_pipeline.io.geometry import axes_of, plane_problem
+from imaging_pipeline.io.geometry import ORIENTATION, axes_of, plane_problem
 from imaging_pipeline.io.header import Header
 from imaging_pipeline.io.loaders import refused
 from imaging_pipeline.io.nifti import read_nifti
@@ -35,12 +35,15 @@ from imaging_pipeline.io.nrrd import read_nrrd
 OFF_LATTICE = 0.05
 #: Contours are drawn on slices; a tenth of a slice is more than rounding.
 OFF_SLICE = 0.1
+#: Labels that were scaled in single precision are off by far less.
+WHOLE = 1e-3
 #: A fractional voxel is inside from half on.
 HALF = 0.5
 
 _SEG = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_OPEN = ("OPEN_PLANAR", "OPEN_NONPLANAR")
 
 
 def read_mask(path: Path, volume: Volume, label: int | str = 1) -> Mask:
@@ -121,6 +124,8 @@ def placed(mask: Mask, grid: Grid, subject: str) -> Mask:
 
 def _labelled(volume: Volume, label: int | str, maker: str, subject: str) -> Mask:
     values = np.unique(volume.array[volume.array != 0])
+    if np.abs(values - np.rint(values)).max(initial=0.0) > WHOLE:
+        raise _refusal("E-MASK-LABEL", subject, "shares of voxels", "whole numbers, each a label")
     wanted = float(label) if str(label).isdecimal() else np.nan
     if wanted == 1 and len(values) == 1:
         wanted = values[0]
@@ -220,8 +225,9 @@ def _lattice(headers: Sequence[Header], frame_of_reference: str, subject: str) -
     step = _step(heights, first, subject)
     places = np.rint(heights / step).astype(int)
     drift = np.abs(positions[:, 1:] - positions[0, 1:]).max(initial=0.0)
-    turned = any(header.image_orientation_patient != first.image_orientation_patient for header in headers)
-    if turned or drift > OFF_LATTICE * min(first.pixel_spacing):
+    cosines = np.array([header.image_orientation_patient for header in headers])
+    unlike = np.ptp(cosines, axis=0).max() > ORIENTATION or len({header.pixel_spacing for header in headers}) > 1
+    if unlike or drift > OFF_LATTICE * min(first.pixel_spacing):
         raise _refusal("E-MASK-LATTICE", subject, "frames that do not lie upon each other", "one stack of frames")
     matrix = np.eye(4)
     matrix[:3, :3] = axes * np.array([step, *first.pixel_spacing])
@@ -248,19 +254,27 @@ def _contoured(document: pydicom.Dataset, grid: Grid, label: int | str, subject:
     theirs = str(rois[number].get("ReferencedFrameOfReferenceUID", ""))
     if theirs and grid.frame_of_reference_uid and theirs != grid.frame_of_reference_uid:
         raise _elsewhere(subject, "another frame of reference")
-    contours = [
-        np.array(contour.ContourData, dtype=np.float64).reshape(-1, 3)
+    drawn = [
+        contour
         for roi in document.ROIContourSequence
         if int(roi.ReferencedROINumber) == number
         for contour in roi.get("ContourSequence", ())
-        if contour.ContourGeometricType in _CLOSED
     ]
+    contours = _each_once(contour.ContourData for contour in drawn if contour.ContourGeometricType in _CLOSED)
+    if contours and any(contour.ContourGeometricType in _OPEN for contour in drawn):
+        raise _refusal("E-MASK-OPEN", subject, "open contours beside closed ones", "closed contours")
     array = np.zeros(grid.shape, dtype=bool)
     for place, polygons in _by_slice(contours, grid, subject).items():
         array[place] = filled(polygons, grid.shape[1:])
     if not array.any():
         raise _refusal("E-MASK-EMPTY", subject, "no closed contour around the centre of a voxel", "a mask")
     return Mask(array, grid, "RTSTRUCT")
+
+
+def _each_once(contours: Iterable[Any]) -> list[NDArray[np.float64]]:
+    """Contours as (N, 3) points, one of those with the same points: drawn twice, one would undo the other."""
+    points = [np.array(contour, dtype=np.float64).reshape(-1, 3) for contour in contours]
+    return [*{frozenset(map(tuple, corners.tolist())): corners for corners in points}.values()]
 
 
 def _by_slice(

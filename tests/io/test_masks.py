@@ -173,6 +173,26 @@ def test_sagittal_contours_on_an_axial_image_are_refused(tmp_path):
         read_mask_on(structure_set(tmp_path / "rs.dcm", [GRID.to_lps(corners)]), GRID, "GTV")
 
 
+def test_a_contour_drawn_twice_is_one(tmp_path):
+    once = squares()
+    again = [np.roll(contour, 1, axis=0)[::-1] for contour in once]
+    mask = read_mask_on(structure_set(tmp_path / "rs.dcm", [*once, *again]), GRID, "GTV")
+    assert mask.array.sum() == 3 * 100
+
+
+@pytest.mark.parametrize(("beside", "code"), [("OPEN_PLANAR", "E-MASK-OPEN"), ("POINT", None)])
+def test_an_open_contour_beside_closed_ones_is_not_left_out_in_silence(beside, code, tmp_path):
+    path = structure_set(tmp_path / "rs.dcm", squares())
+    document = pydicom.dcmread(path)
+    document.ROIContourSequence[0].ContourSequence[2].ContourGeometricType = beside
+    document.save_as(path)
+    if code is None:
+        assert read_mask_on(path, GRID, "GTV").array.sum() == 200
+        return
+    with pytest.raises(RefusedError, match=code):
+        read_mask_on(path, GRID, "GTV")
+
+
 def test_an_roi_that_is_not_there_is_not_replaced_by_another(tmp_path):
     with pytest.raises(RefusedError, match="E-MASK-LABEL"):
         read_mask_on(structure_set(tmp_path / "rs.dcm", squares()), GRID, "liver")
@@ -248,6 +268,30 @@ def test_a_segment_stands_on_its_own_lattice_too(tmp_path):
     assert own.volume_ml == pytest.approx(BALL.sum() * np.prod(SPACING_MM) / 1000)
 
 
+def per_frame(path, number, group, keyword, values):
+    """Give one frame of a SEG an attribute of its own."""
+    document = pydicom.dcmread(path)
+    shared = document.SharedFunctionalGroupsSequence[0]
+    item = Dataset()
+    item.update(shared[group].value[0])
+    setattr(item, keyword, values)
+    setattr(document.PerFrameFunctionalGroupsSequence[number], group, [item])
+    document.save_as(path)
+
+
+def test_an_orientation_written_with_other_digits_is_the_same(tmp_path):
+    path, volume = segmentation(tmp_path, BALL.astype(np.uint8))
+    per_frame(path, 1, "PlaneOrientationSequence", "ImageOrientationPatient", [1, 0, 0.000001, 0, 1, 0])
+    assert np.array_equal(read_mask(path, volume).array, BALL)
+
+
+def test_frames_of_two_pixel_sizes_are_no_stack(tmp_path):
+    path, volume = segmentation(tmp_path, BALL.astype(np.uint8))
+    per_frame(path, 1, "PixelMeasuresSequence", "PixelSpacing", [0.35, 0.4])
+    with pytest.raises(RefusedError, match="E-MASK-LATTICE"):
+        read_mask(path, volume)
+
+
 def test_a_segment_of_another_frame_of_reference_is_refused(tmp_path):
     path, volume = segmentation(tmp_path, BALL.astype(np.uint8))
     elsewhere = replace(volume.grid, frame_of_reference_uid="1.2.9")
@@ -303,6 +347,14 @@ def test_a_label_that_is_not_there_is_refused(tmp_path):
     write_nifti(Mask(BALL, GRID, "test"), tmp_path / "mask.nii.gz")
     with pytest.raises(RefusedError, match="E-MASK-LABEL"):
         read_mask_on(tmp_path / "mask.nii.gz", GRID, 3)
+
+
+def test_shares_of_voxels_are_no_labels(tmp_path):
+    soft = np.where(BALL, 1.0, np.roll(BALL, 2, axis=1) * 0.4).astype(np.float32)
+    image = nib.Nifti1Image(soft.transpose(), np.diag([-1.0, -1.0, 1.0, 1.0]) @ GRID.matrix[:, [2, 1, 0, 3]])
+    nib.save(image, tmp_path / "mask.nii.gz")
+    with pytest.raises(RefusedError, match="E-MASK-LABEL"):
+        read_mask_on(tmp_path / "mask.nii.gz", GRID)
 
 
 # ---- Real outlines (the folder's README states the truth)
