@@ -66,11 +66,16 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     if outline is not None and prompt.kind is Kind.BONE:
         # As bone heals its density no longer shows where the lesion was: the shape at baseline does.
         return replace(outline, maker=MAKER)
-    trials = [_grown(volume, expected, config, TRIAL_VOXELS, ROUNDS) for expected in _expectations(volume, prompt)]
+    trials = [
+        _grown(_patch(volume, expected.extent_lps, TRIAL_VOXELS), expected, config, ROUNDS)
+        for expected in _expectations(volume, prompt)
+    ]
     expected, trial = max(trials, key=_merit)
     if outline is not None and trial.support < MIN_SUPPORT:
         raise _failed("E-SEG-EMPTY", "no edge where the lesion was", "a lesion there", "at that visit")
-    _, outcome = _grown(volume, expected, config, MAX_VOXELS, FINE_ROUNDS)
+    # No farther than the lesion and what is next to it, so that its voxels are as fine as can be.
+    near_lps = trial.marked_lps if trial.piece.any() else expected.extent_lps
+    _, outcome = _grown(_patch(volume, near_lps, MAX_VOXELS), expected, config, FINE_ROUNDS)
     found = _settled(outcome, volume.grid)
     if len(prompt.marks) > 1:
         _require_agreement(found, prompt)
@@ -86,6 +91,11 @@ class _Outcome:
     place: NDArray[np.float32]
     grid: Grid
     support: float
+
+    @property
+    def marked_lps(self) -> NDArray[np.float64]:
+        """The places (N, 3) of the piece."""
+        return self.grid.to_lps(np.argwhere(self.piece))
 
     @classmethod
     def of(cls, share: NDArray[np.float32], place: NDArray[np.float32], grid: Grid, contest: Contest) -> _Outcome:
@@ -114,11 +124,8 @@ def _merit(trial: tuple[Expectation, _Outcome]) -> float:
     return outcome.support - expected.doubt
 
 
-def _grown(
-    volume: Volume, expected: Expectation, config: SegmentConfig, max_voxels: int, rounds: int
-) -> tuple[Expectation, _Outcome]:
+def _grown(patch: Level, expected: Expectation, config: SegmentConfig, rounds: int) -> tuple[Expectation, _Outcome]:
     """From an expected shape; appearance and shape learn from each other in rounds."""
-    patch = _patch(volume, expected.extent_lps, max_voxels)
     points_lps = _points(patch.grid)
     contest = Contest(patch.array, config.smoothness)
     place = expected.log_odds(points_lps).reshape(patch.array.shape)
@@ -150,8 +157,7 @@ def _points(grid: Grid) -> NDArray[np.float64]:
 def _settled(outcome: _Outcome, lattice: Grid) -> Mask:
     """The outcome on the voxels of the volume."""
     _require_sound(outcome)
-    marked_lps = outcome.grid.to_lps(np.argwhere(outcome.piece))
-    there = lattice.crop(lattice.box_around(marked_lps, max(lattice.spacing_mm)))
+    there = lattice.crop(lattice.box_around(outcome.marked_lps, max(lattice.spacing_mm)))
     near = ndimage.binary_dilation(outcome.piece)
     # A hole that was filled counts as lesion; what belongs to other pieces does not.
     soft = np.where(near, np.where(outcome.piece, np.maximum(outcome.share, 0.51), outcome.share), 0.0)
