@@ -47,6 +47,9 @@ _HEAD = re.compile("HEAD|BRAIN|SKULL|FACE|ORBIT")
 #: Units of PET (0054,1001) in UCUM. Source: DICOM PS3.3 C.8.9.1.1.3.
 PET_UNITS = {"BQML": "Bq/mL", "CNTS": COUNTS, "GML": "g/mL"}
 
+#: JPEG baseline and extended, which know no lossless form, whatever the header says of it.
+_ALWAYS_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+
 #: Slices that agree, as a part of all, before the others are odd.
 MOST = 0.75
 
@@ -108,6 +111,7 @@ def _units(header: Header, uid: str) -> Problem | None:
 def doubts(header: Header, uid: str) -> list[Problem]:
     """What sort of image asks for caution."""
     burned = header.burned_in_annotation
+    is_lossy = header.transfer_syntax_uid in _ALWAYS_LOSSY
     head = header.modality in _HEADS_IN and bool(_HEAD.search(header.body_part_examined.upper()))
     kinds = (
         ("W-PHI-BURNED", burned == "YES" or (header.modality == "US" and burned != "NO"), "text within the image"),
@@ -116,7 +120,7 @@ def doubts(header: Header, uid: str) -> list[Problem]:
         ("W-GEOM-MOSAIC", "MOSAIC" in header.image_type, "slices tiled into one image"),
         ("W-HU-TYPE", header.modality == "CT" and header.rescale_type not in ("", "HU"), "another RescaleType"),
         ("N-PIX-PADDING", header.modality == "CT" and header.pixel_padding_value is not None, "a padding value"),
-        ("W-PIX-LOSSY", header.lossy_image_compression == "01", "lossy compression"),
+        ("W-PIX-LOSSY", header.lossy_image_compression == "01" or is_lossy, "lossy compression"),
     )
     return [finding(code, uid, found) for code, is_so, found in kinds if is_so]
 

@@ -25,6 +25,9 @@ from imaging_pipeline.io.header import File, Header
 #: Objects about images, without a geometry of their own to judge.
 DOCUMENTS = frozenset({"SR", "SEG", "RTSTRUCT", "PR", "KO", "REG", "RWV", "RTPLAN", "RTDOSE", "DOC", "FID"})
 
+#: Stacks that a message counts one by one.
+MAX_NAMED = 8
+
 
 class Verdict(StrEnum):
     """Whether millimetres and intensities may be taken from a series."""
@@ -109,8 +112,9 @@ def _stacks(files: list[File], uid: str) -> tuple[list[list[File]], list[Problem
     stacks = [stack for plane in planes for stack in _told_apart(plane, uid)]
     problems = _copies(len(files) - len({file.path for stack in stacks for file in stack}), uid)
     if len(stacks) > 1:
-        sizes = " and ".join(str(len(stack)) for stack in stacks)
-        problems.append(finding("W-SERIES-SPLIT", uid, f"stacks of {sizes} slices that differ"))
+        sizes = " and ".join(str(len(stack)) for stack in stacks[:MAX_NAMED])
+        more = f" and {len(stacks) - MAX_NAMED} more" if len(stacks) > MAX_NAMED else ""
+        problems.append(finding("W-SERIES-SPLIT", uid, f"stacks of {sizes} slices that differ{more}"))
     return stacks, problems
 
 

@@ -45,6 +45,8 @@ def _frame_header(groups: tuple[pydicom.Dataset, ...], header: Header) -> Header
     for name, path in _NUMBERS.items():
         for value in _values(groups, path):
             stated[name] = float(value)
+    for value in _values(groups, ("PixelValueTransformationSequence", "RescaleType")):
+        stated["rescale_type"] = str(value).strip()
     for name, path in _VECTORS.items():
         for value in _values(groups, path):
             stated[name] = tuple(float(number) for number in value)

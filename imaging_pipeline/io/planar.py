@@ -29,6 +29,8 @@ MODALITIES = RADIOGRAPHS | {"US", "NM"}
 
 #: From the detector's plane to the patient's: a tube stands further from the detector than from the patient.
 MAGNIFICATION = (1.0, 5.0)
+#: A chest on its detector is magnified by more; digits that differ are not.
+SCALED = 1.01
 #: Deltas of one scale, written with six digits or more.
 SAME_DELTA = 1e-4
 
@@ -180,7 +182,7 @@ def _exposed_size(document: pydicom.Dataset, header: Header) -> tuple[_Size | No
     """The pixel size of a radiograph in the patient: as calibrated, or the detector's without the magnification."""
     size, detector = _usable(header.pixel_spacing), _usable(header.imager_pixel_spacing)
     calibrated = document.get("PixelSpacingCalibrationType") in ("FIDUCIAL", "GEOMETRY")
-    if size and (calibrated or (detector and size != detector)):
+    if size and (calibrated or _is_corrected(size, detector)):
         return size, []
     uid = header.series_instance_uid
     if not detector:
@@ -191,6 +193,15 @@ def _exposed_size(document: pydicom.Dataset, header: Header) -> tuple[_Size | No
         return None, [finding("W-GEOM-MAGNIFICATION", uid, "the detector's pixel spacing, magnification unknown")]
     said = finding("W-GEOM-MAGNIFICATION", uid, f"the detector's pixel spacing, magnified {factor:.3f} times")
     return (detector[0] / factor, detector[1] / factor), [said]
+
+
+def _is_corrected(size: _Size, detector: _Size | None) -> bool:
+    """Whether a pixel was scaled from the detector to the patient, where it is smaller; rounding scales nothing."""
+    if detector is None:
+        return False
+    _, high = MAGNIFICATION
+    factors = [there / here for here, there in zip(size, detector, strict=True)]
+    return all(SCALED <= factor <= high for factor in factors)
 
 
 def _magnification(document: pydicom.Dataset) -> float | None:

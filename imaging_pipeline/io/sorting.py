@@ -12,7 +12,6 @@ from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imaging_pipeline.io import geometry
 from imaging_pipeline.io.header import File
@@ -63,16 +62,18 @@ def planes(files: Iterable[File]) -> list[list[File]]:
 
 
 def _orientations(files: Iterable[File]) -> list[list[File]]:
-    found: list[tuple[NDArray[np.float64], list[File]]] = []
-    for alike in _parts(files, attrgetter("header.image_orientation_patient")):
+    parts = _parts(files, attrgetter("header.image_orientation_patient"))
+    known = np.empty((len(parts), 6))
+    found: list[list[File]] = []
+    for alike in parts:
         cosines = np.array(alike[0].header.image_orientation_patient)
-        for known, members in found:
-            if np.abs(cosines - known).max() <= geometry.ORIENTATION:
-                members += alike
-                break
+        near = np.flatnonzero(np.abs(known[: len(found)] - cosines).max(axis=1) <= geometry.ORIENTATION)
+        if near.size:
+            found[near[0]] += alike
         else:
-            found.append((cosines, alike))
-    return [members for _, members in found]
+            known[len(found)] = cosines
+            found.append(alike)
+    return found
 
 
 def stacks(files: list[File], telling: Sequence[str] = _TELLING) -> list[list[File]] | None:

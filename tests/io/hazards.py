@@ -979,6 +979,14 @@ def _(case: Case) -> Iterator[None]:
     yield
 
 
+@hazard("multi-frame: a rescale to something else than HU", said("W-HU-TYPE"))
+def _(case: Case) -> Iterator[None]:
+    file = _enhanced(case, list(range(len(case.slices))))
+    file.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence[0].RescaleType = "ED"
+    case.slices = [file]
+    yield
+
+
 @hazard("multi-frame: a frame without a place", refused("E-GEOM-POS", "E-UNSUPPORTED"))
 def _(case: Case) -> Iterator[None]:
     file = _enhanced(case, list(range(len(case.slices))))

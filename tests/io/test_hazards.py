@@ -7,14 +7,17 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLSLossless,
     RLELossless,
 )
 
 from imaging_pipeline.config import Config
 from imaging_pipeline.errors import PipelineError
+from imaging_pipeline.io import acceptance
 from imaging_pipeline.io.dicom import Verdict
 from imaging_pipeline.io.folder import index
+from imaging_pipeline.io.header import Header
 from imaging_pipeline.io.loaders import open_series
 from tests.io.build import (
     ORIGIN_LPS,
@@ -176,3 +179,8 @@ def test_what_cannot_be_trusted_gives_no_number_and_its_reason(hazard, tmp_path)
         open_series(tmp_path)
     assert refusal.value.problem.code == code
     assert "Doe" not in str(refusal.value)
+
+
+def test_a_lossy_encoding_is_named_whatever_the_header_says_of_it():
+    said = acceptance.doubts(Header(modality="CT", transfer_syntax_uid=JPEGBaseline8Bit), "series")
+    assert [problem.code for problem in said] == ["W-PIX-LOSSY"]

@@ -230,6 +230,9 @@ def test_magnification_follows_from_both_distances(tmp_path):
     [
         ({"ImagerPixelSpacing": [0.15, 0.15]}, "W-GEOM-MAGNIFICATION"),
         ({"ImagerPixelSpacing": [0.15, 0.15], "PixelSpacing": [0.15, 0.15]}, "W-GEOM-MAGNIFICATION"),
+        ({"ImagerPixelSpacing": [0.15, 0.15], "PixelSpacing": [0.1499, 0.1499]}, "W-GEOM-MAGNIFICATION"),
+        ({"ImagerPixelSpacing": [0.15, 0.15], "PixelSpacing": [0.2, 0.2]}, "W-GEOM-MAGNIFICATION"),
+        ({"ImagerPixelSpacing": [0.15, 0.15], "PixelSpacing": [0.125, 0.15]}, "W-GEOM-MAGNIFICATION"),
         ({"ImagerPixelSpacing": [0.15, 0.15], "DistanceSourceToDetector": "1500"}, "W-GEOM-MAGNIFICATION"),
         (
             {"ImagerPixelSpacing": [0.15, 0.15], "EstimatedRadiographicMagnificationFactor": "0.5"},
@@ -238,7 +241,17 @@ def test_magnification_follows_from_both_distances(tmp_path):
         ({"PixelSpacing": [0.15, 0.15]}, "W-GEOM-PIXELS"),
         ({}, "W-GEOM-PIXELS"),
     ],
-    ids=["detector only", "both the detector's", "one distance", "impossible", "not said where", "nothing"],
+    ids=[
+        "detector only",
+        "both the detector's",
+        "the detector's, rounded",
+        "larger in the patient than at the detector",
+        "corrected along one axis",
+        "one distance",
+        "impossible",
+        "not said where",
+        "nothing",
+    ],
 )
 def test_a_radiograph_of_unknown_magnification_has_no_millimetres(values, code, tmp_path):
     volume, verdict, codes = opened(tmp_path, radiograph("CR", **values))

@@ -1,12 +1,16 @@
 """Slices that are missing, doubled, tilted, uneven or of several acquisitions."""
 
+import time
+
 import numpy as np
 import pytest
 
 from imaging_pipeline.config import Config
 from imaging_pipeline.errors import ConfigurationError, RefusedError
+from imaging_pipeline.io import sorting
 from imaging_pipeline.io.dicom import Verdict
 from imaging_pipeline.io.folder import index
+from imaging_pipeline.io.header import File, Header
 from imaging_pipeline.io.loaders import load, open_series
 from tests.io.build import (
     ORIGIN_LPS,
@@ -213,3 +217,22 @@ def test_several_hundred_slices_of_one_series_sort_by_place_not_by_name(tmp_path
     write_series(tmp_path, lambda slice_, number: put(InstanceNumber=9 - number)(slice_, number))
     (record,) = series_of(tmp_path)
     assert [instance.sop_instance_uid.rsplit(".", 1)[1] for instance in record.series.instances] == list("12345678")
+
+
+def test_thousands_of_orientations_are_told_apart_within_seconds():
+    angles = np.arange(4000) * 0.0015
+    cosines = np.column_stack([np.cos(angles), np.sin(angles), 0 * angles, -np.sin(angles), np.cos(angles), 0 * angles])
+    files = [File("", "", Header(image_orientation_patient=tuple(row))) for row in cosines.tolist()]
+    start = time.process_time()
+    assert [len(plane) for plane in sorting.planes(files)] == [1] * 4000
+    assert time.process_time() - start < 5
+
+
+def test_a_message_counts_a_few_stacks_only(tmp_path):
+    def turned(slice_, number):
+        slice_.ImageOrientationPatient = [np.cos(number), np.sin(number), 0, -np.sin(number), np.cos(number), 0]
+
+    write_series(tmp_path, turned, slices=40)
+    (patient,) = index(tmp_path, Config()).patients
+    said = {problem.found for record in patient.series for problem in record.problems if "stacks" in problem.found}
+    assert said == {"stacks of 1 and 1 and 1 and 1 and 1 and 1 and 1 and 1 slices that differ and 32 more"}
