@@ -5,6 +5,7 @@ lesion and visit, Dice, the longest diameter, density and calcified fraction
 beside the truth, and the response beside the expected one. Exits 1 below the bars.
 """
 
+import csv
 import json
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def main(scans: Path, results: Path) -> int:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    identities = dict(line.split(",") for line in (results / "identities.csv").read_text().splitlines()[1:])
+    with (results / "identities.csv").open(newline="") as stream:
+        identities = dict(csv.reader(stream))
     truths = json.loads((scans / "truth.json").read_text())["patients"]
     reached = True
     for place in sorted(results.glob("cases/*")):

@@ -25,6 +25,9 @@ OUTPUT = click.Path(path_type=Path)
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
+#: A terminal holds about so many lines.
+SHOWN_CASES = 30
+
 EXIT_CODES = """\b
 Exit codes:
   0 everything done          1 internal error (a bug)
@@ -144,13 +147,18 @@ def index(scans: Path, config_file: Path | None, archives: bool, as_json: bool) 
 def run(scans: Path, config_file: Path, out: Path, lesions: Path | None, workers: int, strict: bool) -> None:
     """Follow every patient of a folder; a second run on unchanged input does no pixel work."""
     from imaging_pipeline.batch import run as run_batch
-    from imaging_pipeline.io.tables import SUMMARY_COLUMNS, summary_rows
+    from imaging_pipeline.io.tables import COHORT_COLUMNS, SUMMARY_COLUMNS, cohort_rows, summary_rows
 
     config = _config(config_file)
     with _progress() as report:
         outcome = run_batch(scans, config, out, lesions_file=lesions, workers=workers, progress=report)
     _print_problems([problem for problem in outcome.problems if problem.severity is Severity.ERROR])
-    _print_table(SUMMARY_COLUMNS, [row for case in outcome.cases for row in summary_rows(case)])
+    if len(outcome.cases) == 1:
+        _print_table(SUMMARY_COLUMNS, summary_rows(outcome.cases[0]))
+    elif outcome.cases:
+        _print_table(COHORT_COLUMNS, cohort_rows(outcome.cases)[:SHOWN_CASES])
+        if len(outcome.cases) > SHOWN_CASES:
+            click.echo(f"and {len(outcome.cases) - SHOWN_CASES} more, all in the report")
     warnings = Counter(problem.code for problem in outcome.problems if problem.severity is Severity.WARNING)
     if warnings:
         click.echo("to review: " + ", ".join(f"{count} {code}" for code, count in sorted(warnings.items())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from imaging_pipeline.domain.case import Case, Measurement
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import CATALOGUE
+from imaging_pipeline.errors import Severity
 from imaging_pipeline.store import write_whole
 
 Cell: TypeAlias = str | float | Decimal | bool | None
@@ -68,6 +70,9 @@ SEPARATOR = "; "
 
 #: What a terminal shows of a lesion at a visit.
 SUMMARY_COLUMNS = ("lesion", "visit", "diameter mm", "mean density HU", "calcified %", "response")
+
+#: What it shows of each of several cases.
+COHORT_COLUMNS = ("case", "visits", "lesions", "errors", "warnings", "latest", "change of sum %", "best response")
 
 
 def measurement_rows(case: Case) -> tuple[Row, ...]:
@@ -148,6 +153,25 @@ def summary_rows(case: Case) -> tuple[tuple[str, ...], ...]:
             values = (printed(numbers.get((lesion.lesion_id, visit.number, name))) for name in quantities)
             rows.append((lesion.lesion_id, visit.label, *values, responses.get(visit.number, "")))
     return tuple(rows)
+
+
+def cohort_rows(cases: Iterable[Case]) -> tuple[tuple[str, ...], ...]:
+    """What a terminal shows of several cases: one row each, those with problems first."""
+    ordered = sorted(cases, key=lambda case: (*(-count for count in _severities(case)), case.case))
+    return tuple(_cohort_row(case) for case in ordered)
+
+
+def _cohort_row(case: Case) -> tuple[str, ...]:
+    counts = (len(case.visits), len(case.lesions), *_severities(case))
+    last = next((each for each in reversed(case.assessments) if each.criterion == case.assessments[0].criterion), None)
+    change = "" if last is None or last.change_from_baseline_pct is None else f"{last.change_from_baseline_pct:+.1f}"
+    words = ("", change, "") if last is None else (last.overall, change, last.best_overall_response)
+    return (case.case, *(str(count) for count in counts), *words)
+
+
+def _severities(case: Case) -> tuple[int, int]:
+    found = Counter(problem.severity for problem in case.problems)
+    return found[Severity.ERROR], found[Severity.WARNING]
 
 
 def write_tables(cases: Iterable[Case], folder: Path) -> tuple[Path, ...]:

@@ -1,11 +1,15 @@
 import csv
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.tables import (
+    COHORT_COLUMNS,
     SUMMARY_COLUMNS,
+    cohort_rows,
     csv_text,
     disarmed,
     measurement_rows,
@@ -159,6 +163,17 @@ def test_the_terminal_shows_one_row_per_lesion_and_visit(case):
     assert all(len(row) == len(SUMMARY_COLUMNS) for row in rows)
     assert rows[1] == ("L4", "after 6 cycles", "29.60", "214.0", "21.8", "SD")
     assert rows[6] == ("R1", "baseline", "", "", "", "")
+
+
+def test_the_terminal_shows_several_cases_a_row_each_and_those_with_problems_first(case):
+    sound = replace(case, case="a-1", problems=(), assessments=())
+    failing = replace(case, case="z-9", problems=(Problem("E-REGISTER", "L4", "nothing", "something", "look"),))
+    rows = cohort_rows([sound, failing])
+    assert all(len(row) == len(COHORT_COLUMNS) for row in rows)
+    assert [row[0] for row in rows] == ["z-9", "a-1"]
+    assert rows[0][3:5] == ("1", "0")
+    assert rows[0][5] == [each for each in case.assessments if each.criterion == "recist-1.1"][-1].overall
+    assert rows[1][5:] == ("", "", "")
 
 
 def test_every_measurement_of_the_case_has_a_row(case):
