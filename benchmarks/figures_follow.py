@@ -139,7 +139,7 @@ def quantities(volume, mask, kind) -> dict[str, float]:
     """What is measured of an outline."""
     return {
         item.quantity: float(item.value)
-        for item in measure(volume, mask, Lesion("x", "1.2", "x", kind), 0, CONFIG.measure)
+        for item in measure(volume, mask, Lesion("x", "1.2", "x", kind), 0, CONFIG.measure).measurements
     }
 
 
