@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imaging_pipeline import __version__
-from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem, Severity
+from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem, Severity, one_line
 
 if TYPE_CHECKING:
     from imaging_pipeline.config import Config
@@ -133,7 +133,7 @@ def index(scans: Path, config_file: Path | None, archives: bool, as_json: bool) 
     ]
     _print_table(("case", "visit", "modality", "role", "slices", "spacing mm", "verdict", "problems"), rows)
     for refused in document["rejected_files"]:
-        click.echo(f"{refused['code']} {refused['path']}", err=True)
+        click.echo(one_line(f"{refused['code']} {refused['path']}"), err=True)
 
 
 @cli.command()
@@ -221,7 +221,9 @@ def measure(image: Path, mask: Path, label: str, kind: str, series_uid: str | No
     ]
     _print_table(("quantity", "value", "95 % interval", "unit"), rows)
     for problem in document["issues"]:
-        click.echo(f"{problem['code']} {problem['subject']}: {problem['found']}; {problem['remedy']}", err=True)
+        click.echo(
+            one_line(f"{problem['code']} {problem['subject']}: {problem['found']}; {problem['remedy']}"), err=True
+        )
 
 
 def _interval(entry: dict[str, Any]) -> str:

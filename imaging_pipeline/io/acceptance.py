@@ -10,7 +10,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import isfinite
 from operator import attrgetter
 
 import numpy as np
@@ -46,6 +45,11 @@ _HEAD = re.compile("HEAD|BRAIN|SKULL|FACE|ORBIT")
 
 #: Units of PET (0054,1001) in UCUM. Source: DICOM PS3.3 C.8.9.1.1.3.
 PET_UNITS = {"BQML": "Bq/mL", "CNTS": COUNTS, "GML": "g/mL"}
+
+#: No unit in use needs a larger slope or intercept; single precision holds what comes of them.
+LARGEST = 1e9
+#: Grey slices have 10 to 16 bits, some derived ones 8; fewer are a lie that would cut values off.
+FEWEST_BITS = 8
 
 #: JPEG baseline and extended, which know no lossless form, whatever the header says of it.
 _ALWAYS_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
@@ -84,7 +88,7 @@ def _format(header: Header, uid: str) -> Problem | None:
     stored = header.bits_stored or 0
     sound = (
         header.bits_allocated == 16
-        and 1 <= stored <= 16
+        and FEWEST_BITS <= stored <= 16
         and header.high_bit == stored - 1
         and header.pixel_representation in (0, 1)
         and header.samples_per_pixel == 1
@@ -98,7 +102,7 @@ def rescale_problem(header: Header, uid: str) -> Problem | None:
     slope, intercept = header.rescale_slope, header.rescale_intercept
     if slope is None and intercept is None and header.modality not in _SCALED:
         return None
-    if slope is not None and intercept is not None and isfinite(slope) and isfinite(intercept) and slope > 0:
+    if slope is not None and intercept is not None and 0 < slope <= LARGEST and abs(intercept) <= LARGEST:
         return None
     return finding("E-HU-RESCALE" if header.modality == "CT" else "E-PIX-RESCALE", uid, "no usable rescale")
 

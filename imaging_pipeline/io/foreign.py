@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.domain.images import Instance, Series, Volume
 from imaging_pipeline.errors import RefusedError
+from imaging_pipeline.io.geometry import FARTHEST_MM
 from imaging_pipeline.io.prescan import MAX_VOXELS
 
 #: What deflate can do at most, as an empty label map shows; a header that claims more is a lie. Source: zlib's notes.
@@ -112,6 +113,8 @@ def require_affine(matrix: NDArray[np.float64], subject: str) -> None:
     low_mm, high_mm = VOXEL_MM
     if not np.isfinite(matrix).all() or not ((low_mm <= lengths) & (lengths <= high_mm)).all():
         found = f"voxels that do not measure {low_mm} to {high_mm:g} mm"
+    elif np.abs(matrix[:3, 3]).sum() > FARTHEST_MM:
+        found = "a corner beyond any scanner's room"
     elif np.abs(np.triu((columns / lengths).T @ (columns / lengths), 1)).max() > MAX_SHEAR:
         found = "axes that do not meet at right angles"
     else:

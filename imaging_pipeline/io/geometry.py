@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +36,8 @@ GAP_FRACTION = 1.5
 TILT_DEGREES = 0.1
 MAX_TILT_DEGREES = 35.0
 PIXEL_SPACING_MM = (0.01, 10.0)
+#: A hundred metres from the scanner is nobody; far beyond, positions lose the digits that tell slices apart.
+FARTHEST_MM = 1e5
 #: Thickness and spacing come rounded; reconstructions overlap by up to half a slice.
 THICKNESS_FRACTION = 0.05
 OVERLAP = 2.0
@@ -74,8 +75,8 @@ def plane_problem(header: Header, subject: str) -> Problem | None:
 
 
 def is_place(position: tuple[float, ...]) -> bool:
-    """Whether a position is three finite numbers."""
-    return len(position) == 3 and isfinite(sum(position))
+    """Whether a position is three numbers of a scanner's room."""
+    return len(position) == 3 and abs(position[0]) + abs(position[1]) + abs(position[2]) <= FARTHEST_MM
 
 
 @lru_cache

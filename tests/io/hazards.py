@@ -499,6 +499,7 @@ def _(case: Case) -> Iterator[None]:
 for _keyword, _value in (
     ("BitsStored", 17),
     ("BitsStored", 0),
+    ("BitsStored", 1),
     ("HighBit", 11),
     ("PixelRepresentation", 2),
     ("PhotometricInterpretation", "MONOCHROME1"),
@@ -931,6 +932,7 @@ for _edit_name, _edit in (
     ("infinite", put_text("ImagePositionPatient", "1\\inf\\3")),
     ("two numbers", put_text("ImagePositionPatient", "1\\2")),
     ("words", put_text("ImagePositionPatient", "left\\back\\up")),
+    ("beyond the scanner's room", put_text("ImagePositionPatient", "1e15\\0\\0")),
 ):
     one(f"position: {_edit_name}", refused("E-GEOM-POS"), _edit)
 every("position: the same for all", SPLIT, put(ImagePositionPatient=[1, 2, 3]))
@@ -1063,6 +1065,7 @@ for _edit_name, _edit in (
     ("not a number", put_text("RescaleSlope", "nan")),
     ("infinite", put_text("RescaleIntercept", "-inf")),
     ("words", put_text("RescaleIntercept", "many")),
+    ("beyond all scales", put_text("RescaleSlope", "3e38")),
 ):
     every(f"rescale: {_edit_name}", _RESCALE, _edit)
     one(f"rescale: {_edit_name} in one slice", _RESCALE, _edit)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from imaging_pipeline.cli import cli
 from imaging_pipeline.config import Config, SeriesRule
 from imaging_pipeline.errors import NothingToDoError, RefusedError
 from imaging_pipeline.io import walk
@@ -347,3 +349,10 @@ def test_the_same_scan_has_the_same_digest_wherever_it_lies(tmp_path):
     shutil.copytree(tmp_path / "a", tmp_path / "b" / "c")
     (one,), (two,) = (look(tmp_path / name).patients[0].series for name in "ab")
     assert with_digests(one).series.digest == with_digests(two).series.digest
+
+
+def test_a_file_s_name_cannot_write_on_the_terminal(tmp_path):
+    write_series(tmp_path)
+    (tmp_path / "a\x1b[31m\nb\u202e.txt").write_text("words" * 50)
+    said = CliRunner().invoke(cli, ["index", str(tmp_path)], color=True).stderr
+    assert said == "E-FILE-NOT-DICOM a\\x1b[31m\\nb\\u202e.txt\n"
