@@ -16,7 +16,7 @@ from imaging_pipeline.numerics.intensity import Reference
 from imaging_pipeline.numerics.pyramid import Level
 from imaging_pipeline.numerics.reference import Neighbours
 from imaging_pipeline.numerics.size import sizes_in_plane
-from imaging_pipeline.numerics.spine import body_frame, height_mm
+from imaging_pipeline.numerics.spine import body_frame, heights_mm
 from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
 from imaging_pipeline.numerics.wall import Wall, cortex, fitted_wall
 
@@ -122,7 +122,7 @@ def vertebra(beside: Neighbours, lesion: Mask, config: MeasureConfig) -> dict[st
     shown = tuple(frame for frame in frames if frame is not None)
     if len(shown) < len(frames):
         return {}
-    heights = np.array([[height_mm(whole, frame, place) for place in HEIGHT_PLACES.values()] for frame in shown])
+    heights = np.array([heights_mm(whole, frame, tuple(HEIGHT_PLACES.values())) for frame in shown])
     found = _height_estimates(heights, slice_mm) if np.isfinite(heights).all() else {}
     wall = fitted_wall(image, shown)
     return found if wall is None else found | _wall_estimates(wall, own, config) | soft_tissue(image, wall, own)

@@ -18,6 +18,11 @@ HALF_SHELL_MM = 0.7
 #: Bodies lie within this distance of their middle.
 LONGEST_HALF_MM = 36.0
 STEP_MM = 0.25
+#: Where a body's faces are looked for, in shares of half its depth, and at how many of them they must show.
+FACE_PLACES = np.linspace(-0.8, 0.8, 9)
+FEWEST_PLACES = 6
+#: The steepest tilt of a body against the line between its neighbours that is believed: 20 degrees.
+STEEPEST_TILT = 0.36
 
 Vector = NDArray[np.float64]
 
@@ -35,7 +40,7 @@ class Frame:
 
 
 def body_frame(image: Level, upwards: Vector, near: Vector) -> Frame | None:
-    """The frame of the vertebral body around a point, its middle half-way between its faces.
+    """The frame of the vertebral body around a point: its middle half-way between its faces, upwards its own axis.
 
     Parameters
     ----------
@@ -48,6 +53,18 @@ def body_frame(image: Level, upwards: Vector, near: Vector) -> Frame | None:
     Frame or None
         None where an endplate, the front or the back does not show.
     """
+    frame = _frame_along(image, upwards, near)
+    for _ in range(2):
+        if frame is None:
+            return None
+        leaning = _frame_along(image, frame.upwards - _tilt(image, frame) * frame.backwards, frame.middle)
+        # Where faces do not show along its own axis, the spine's is as good.
+        frame = leaning or frame
+    return frame
+
+
+def _frame_along(image: Level, direction: Vector, near: Vector) -> Frame | None:
+    upwards = direction / np.linalg.norm(direction)
     left = np.array([1.0, 0.0, 0.0])
     sideways = left - (left @ upwards) * upwards
     sideways /= np.linalg.norm(sideways)
@@ -63,11 +80,40 @@ def body_frame(image: Level, upwards: Vector, near: Vector) -> Frame | None:
     return Frame(middle, upwards, backwards, sideways, top + bottom, 0.5 * (back + front))
 
 
-def height_mm(image: Level, frame: Frame, place: float) -> float:
-    """Outer height of a body in mid-plane, at a share of its depth from front to back; NaN if not shown."""
-    start = frame.middle + (2.0 * place - 1.0) * frame.half_depth_mm * frame.backwards
-    beside = (frame.sideways, frame.backwards)
-    return sum(_face_mm(image, start, way, beside, (3.0, 1.0)) for way in (frame.upwards, -frame.upwards))
+def _tilt(image: Level, frame: Frame) -> float:
+    """Rise of a body's mid-plane, half-way between its faces, from front to back; 0 where the faces do not show."""
+    top, bottom = _faces(image, frame)
+    rise = 0.0 if top is None or bottom is None else 0.5 * (top[1] - bottom[1]) / frame.half_depth_mm
+    return float(np.clip(rise, -STEEPEST_TILT, STEEPEST_TILT))
+
+
+def heights_mm(image: Level, frame: Frame, places: tuple[float, ...]) -> Vector:
+    """Outer heights of a body in mid-plane, at shares of its depth from front to back; NaN if not shown.
+
+    Each face is taken as a parabola through many places: between thick slices one place alone is seen nowhere.
+    """
+    top, bottom = _faces(image, frame)
+    if top is None or bottom is None:
+        return np.full(len(places), np.nan)
+    return np.asarray(np.polynomial.polynomial.polyval(2.0 * np.array(places) - 1.0, top + bottom))
+
+
+def _faces(image: Level, frame: Frame) -> list[Vector | None]:
+    """Parabolas of the upper and the lower face over the depth, -1 in front to 1 behind, as distances from mid-height.
+
+    None for a face of which too little shows.
+    """
+    starts = [frame.middle + share * frame.half_depth_mm * frame.backwards for share in FACE_PLACES]
+    found: list[Vector | None] = []
+    for way in (frame.upwards, -frame.upwards):
+        away = np.array(
+            [_face_mm(image, start, way, (frame.sideways, frame.backwards), (3.0, 1.0)) for start in starts]
+        )
+        shown = np.isfinite(away)
+        enough = np.count_nonzero(shown) >= FEWEST_PLACES
+        fit = np.polynomial.polynomial.polyfit(FACE_PLACES[shown], away[shown], 2) if enough else None
+        found.append(fit)
+    return found
 
 
 def _face_mm(
