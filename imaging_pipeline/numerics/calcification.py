@@ -23,21 +23,30 @@ AGATSTON_SMALLEST_MM2 = 1.0
 #: Hydroxyapatite per HU above soft tissue at 120 kVp, mg/ml: a common scanner's, hence "uncalibrated".
 HYDROXYAPATITE_MG_PER_ML_HU = 0.8
 
+#: What stands above soft tissue does so by this power of 120 kVp over the voltage.
+#: Source: 130 HU at 120 kVp are 147 HU at 100 kVp (Nakazato 2009).
+VOLTAGE_POWER = 0.675
+USUAL_KVP = 120.0
+
 #: Standard deviation of the smoothing in the plane before gradients are taken, and before voxels are told apart.
 SMOOTHING_MM = 0.3
 TISSUE_SMOOTHING_MM = 0.6
-#: The same across slices, in slices: a box (1 / sqrt 12), widened because few slices show a peak's height.
-SPREAD_SLICES = 0.375
+#: The same across slices, in slices: a box's (1 / sqrt 12).
+SPREAD_SLICES = 0.289
 #: Mineral stands out of the noise by this many standard deviations, or is not counted.
 LOWEST_SIGNAL_TO_NOISE = 5.0
+#: Around what stands out, what blur has spread of it is counted down to this share of the threshold.
+SPREAD_SHARE = 0.5
+#: Soft tissue is sought in this share of the lesion, where the image changes least: blur has brought nothing there.
+EVENEST = 0.2
 #: A lesion's soft tissue lies below this; where none does, it is taken to be like muscle.
 DENSEST_SOFT_TISSUE_HU = 130.0
 MUSCLE_HU = 55.0
 #: Standard deviation of the calcified volume over scanners, kernels and slices of 1-5 mm.
 #: Source for this and the spreads: phantom lesions of other seeds than those of benchmarks/figures_measure.py.
-RELATIVE_SD = 0.1
+RELATIVE_SD = 0.08
 #: The same of the mass, part of which blur carries out of the lesion where its rim is mineral.
-MASS_RELATIVE_SD = 0.15
+MASS_RELATIVE_SD = 0.08
 #: The same of mineral that is none but blur from dense bone outside, as a share of the lesion.
 SPILL_SD = 0.01
 #: Two tissues this near to each other leave no voxel between them that is neither.
@@ -49,7 +58,12 @@ SHARE_SD_PERCENT = 3.5
 
 
 def calcifications(
-    array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise: float, config: MeasureConfig
+    array: NDArray[Any],
+    marked: NDArray[np.bool_],
+    grid: Grid,
+    noise: float,
+    config: MeasureConfig,
+    kvp: float | None = None,
 ) -> dict[str, Estimate]:
     """Calcified volume, its share of the lesion, Agatston-like score and hydroxyapatite-equivalent mass.
 
@@ -59,19 +73,27 @@ def calcifications(
     marked : (S, R, C) boolean, the lesion.
     grid : the place of both.
     noise : standard deviation of the image's noise in HU.
-    config : the threshold above which mineral is sought.
+    config : the threshold above which mineral is sought at 120 kVp.
+    kvp : tube voltage, if stated: threshold and mass follow it.
     """
-    soft_hu = soft_tissue_hu(array[marked], noise)
-    threshold_hu = max(config.calcium_threshold_hu, soft_hu + LOWEST_SIGNAL_TO_NOISE * noise)
-    excess = _smoothed(array, grid, SMOOTHING_MM) - np.float32(soft_hu)
-    mineral = excess > threshold_hu - soft_hu
-    # One voxel around what is above the threshold, for there lies what blur took from it.
-    mineral = ndimage.maximum_filter(mineral & marked, (1, 3, 3)) & marked
+    soft_hu = soft_tissue_hu(array, marked, grid, noise)
+    contrast = (USUAL_KVP / (kvp or USUAL_KVP)) ** VOLTAGE_POWER
+    above_hu = max(contrast * (config.calcium_threshold_hu - soft_hu), LOWEST_SIGNAL_TO_NOISE * noise)
+    smooth = _smoothed(array, grid, SMOOTHING_MM)
+    excess = smooth - np.float32(soft_hu)
+    dense = (excess > above_hu) & marked
+    own = unmixed(smooth, marked, grid.spacing_mm) - np.float32(soft_hu) if dense.any() else excess
+    # What is dense by the blur of bone outside alone is no mineral of the lesion's own.
+    certain = dense & (own > above_hu)
+    # One voxel around, for there lies what blur took from it.
+    around = ndimage.maximum_filter(certain, (1, 3, 3)) & marked
     whole_mm3 = np.count_nonzero(marked) * grid.voxel_volume_mm3
-    volume_mm3 = min(sharp_volume_mm3(excess, mineral, grid), whole_mm3)
-    error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, SPILL_SD * whole_mm3 if volume_mm3 else 0.0))
-    to_mg = HYDROXYAPATITE_MG_PER_ML_HU * grid.voxel_volume_mm3 / 1000.0
-    mass_mg = float(excess[mineral].sum(dtype=np.float64)) * to_mg if volume_mm3 else 0.0
+    volume_mm3 = min(sharp_volume_mm3(excess, around, grid), whole_mm3)
+    to_mg = HYDROXYAPATITE_MG_PER_ML_HU / contrast * grid.voxel_volume_mm3 / 1000.0
+    mass_mg = to_mg * total_excess(own, marked & (own > SPREAD_SHARE * above_hu), certain, marked)
+    spill_mm3 = SPILL_SD * whole_mm3 if volume_mm3 else 0.0
+    error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, spill_mm3))
+    error_mg = float(np.hypot(MASS_RELATIVE_SD * mass_mg, to_mg * spill_mm3 / grid.voxel_volume_mm3 * above_hu))
     return {
         "calcified_volume": within(volume_mm3, error_mm3, lowest=0.0),
         "calcified_fraction": within(100.0 * volume_mm3 / whole_mm3, 100.0 * error_mm3 / whole_mm3, lowest=0.0),
@@ -80,8 +102,27 @@ def calcifications(
             agatston(array, marked, grid, AGATSTON_HU + 0.5 * noise),
             agatston(array, marked, grid, AGATSTON_HU - 0.5 * noise),
         ),
-        "calcium_mass": within(mass_mg, MASS_RELATIVE_SD * mass_mg, lowest=0.0).flagged("uncalibrated"),
+        "calcium_mass": within(mass_mg, error_mg, lowest=0.0).flagged("uncalibrated"),
     }
+
+
+def total_excess(
+    excess: NDArray[np.float32], likely: NDArray[np.bool_], certain: NDArray[np.bool_], marked: NDArray[np.bool_]
+) -> float:
+    """Sum of what mineral adds to the voxels of a lesion: blur spreads it, but keeps the sum.
+
+    Parameters
+    ----------
+    excess : (S, R, C) CT numbers above the lesion's soft tissue, without what blur brought in from outside.
+    likely : (S, R, C) boolean, mineral wherever it is joined to what is certain.
+    certain : (S, R, C) boolean, the part of `likely` that is mineral for sure.
+    marked : (S, R, C) boolean, the lesion.
+    """
+    pieces, count = ndimage.label(likely, np.ones((3, 3, 3)))
+    joined = np.zeros(count + 1, dtype=bool)
+    joined[pieces[certain]] = True
+    around = ndimage.maximum_filter(joined[pieces], (1, 3, 3)) & marked
+    return float(excess[around].sum(dtype=np.float64))
 
 
 def tissue_shares(
@@ -152,11 +193,23 @@ def sharp_volume_mm3(excess: NDArray[np.float32], where: NDArray[np.bool_], grid
     return max(0.0, total * sharp / float(np.square(inside).sum())) * grid.voxel_volume_mm3 if inside.size else 0.0
 
 
-def soft_tissue_hu(values: NDArray[Any], noise: float) -> float:
-    """CT number of a lesion's tissue without mineral: the lowest peak of its histogram."""
+def soft_tissue_hu(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise: float) -> float:
+    """CT number of a lesion's tissue without mineral: the lowest peak in the histogram of its evenest voxels.
+
+    Parameters
+    ----------
+    array : (S, R, C) CT numbers in HU.
+    marked : (S, R, C) boolean, the lesion.
+    grid : the place of both.
+    noise : standard deviation of the image's noise in HU.
+    """
+    smooth = _smoothed(array, grid, TISSUE_SMOOTHING_MM)
+    change = np.sqrt(sum(np.square(_steps(smooth, axis)[marked]) for axis in range(3)))
+    values = smooth[marked][change <= np.quantile(change, EVENEST)]
     lowest = float(values.min())
     counts = np.bincount((values - lowest).astype(np.int64))
-    density = ndimage.gaussian_filter1d(counts.astype(np.float64), max(8.0, 0.6 * noise), mode="constant")
+    # Smoothing in the plane halves the noise.
+    density = ndimage.gaussian_filter1d(counts.astype(np.float64), max(8.0, 0.3 * noise), mode="constant")
     higher = np.concatenate([[True], density[1:] > density[:-1]]) & np.concatenate(
         [density[:-1] >= density[1:], [True]]
     )

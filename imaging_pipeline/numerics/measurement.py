@@ -96,7 +96,8 @@ def _quantities(
         noise = noise_sd(region.array)
         found = sizes(region.marked, region.grid, region.array, noise)
         if volume.unit == HU:
-            found |= densities(*own, noise) | calcifications(*own, noise, config)
+            found |= densities(*own, noise)
+            found |= calcifications(*own, noise, config, volume.series.technique.kvp)
             if lesion.kind is Kind.BONE:
                 found |= _beside_healthy_bone(volume, mask, region, noise, found["mean_density"], lesion, config)
         elif volume.series.modality == "MR" and lesion.kind is Kind.BONE:
