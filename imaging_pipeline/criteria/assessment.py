@@ -143,7 +143,7 @@ def _ending(course: Course) -> tuple[str, ...]:
 
 
 def _caveats(record: Record, view: View, visit: Visit) -> Iterator[str]:
-    """What the comparison with baseline has to bear: another method, another technique, a value only reported."""
+    """What the comparison with baseline has to bear: another method or technique, a value only reported, no search."""
     if visit is record.visits[0]:
         return
     otherwise: list[str] = []
@@ -156,6 +156,8 @@ def _caveats(record: Record, view: View, visit: Visit) -> Iterator[str]:
             yield from _non_target_caveats(record, lesion, visit)
     if otherwise:
         yield f"the technique of {', '.join(otherwise)} differs from baseline"
+    if not any(lesion.role is Role.NEW for lesion in record.lesions):
+        yield "no lesion is marked as new; the scans were not searched for any"
 
 
 def _target_caveats(record: Record, lesion: Lesion, visit: Visit) -> Iterator[str]:

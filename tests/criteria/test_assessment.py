@@ -281,6 +281,15 @@ def test_another_technique_is_said():
     assert "the technique of AX differs from baseline" in reasons(assessments)
 
 
+def test_that_nobody_looked_for_new_lesions_is_said_until_one_is_marked():
+    two, measurements = visits("2023-05-28", "2023-10-18"), (measured(50.0), measured(45.0, 1))
+    baseline, follow_up = judged(recist.assess, (AX,), measurements, at=two)
+    assert "the scans were not searched for any" in reasons((follow_up,))
+    assert "searched" not in reasons((baseline,))
+    marked = (AX, replace(AX, lesion_id="NEW", role=Role.NEW))
+    assert "searched" not in reasons(judged(recist.assess, marked, measurements, at=two))
+
+
 def test_a_reported_size_on_ct_is_used_where_nothing_was_measured_and_said():
     measurements = (measured(50.0), reported(34.0, 1, modality="CT"))
     assessments = judged(recist.assess, (AX,), measurements, at=visits("2023-05-28", "2023-10-18"))
