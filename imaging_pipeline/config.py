@@ -147,7 +147,7 @@ class MaskSource(Model):
 
 
 class PromptEntry(Model):
-    """One prompt: exactly one of point, line, box, mask, from.
+    """One prompt: exactly one of point, line, box, mask, from, outside.
 
     `from` takes it from objects in the scan folder: the lesion's line from a structured report (sr) or a presentation
     state (gsps), its outline from a segmentation (seg) or a structure set (rtstruct).
@@ -163,6 +163,9 @@ class PromptEntry(Model):
     )
     box: tuple[Coordinates, Coordinates] | None = None
     mask: MaskSource | None = None
+    outside: Coordinates | PixelPoint | None = Field(
+        default=None, description="A click on what is not the lesion, beside another prompt of the visit."
+    )
     from_: Literal["", "sr", "gsps", "seg", "rtstruct"] = Field(
         default="", alias="from", description="Whose line or outline marks the lesion."
     )

@@ -42,14 +42,21 @@ class Outline:
     mask: Mask
 
 
-Mark = Point | Line | Box | Outline
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """A click on what is not the lesion, though it may look like it."""
+
+    point_lps: PointLps
+
+
+Mark = Point | Line | Box | Outline | Outside
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """All that is said of one lesion in one volume before it is segmented.
 
-    Several marks must agree. An `Outline` among them is the lesion's shape
+    Several marks must agree, and one at least says where the lesion is. An `Outline` among them is the lesion's shape
     carried here from another visit.
     """
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from imaging_pipeline.config import LesionEntry, MaskSource, PixelPoint, PromptEntry
+from imaging_pipeline.config import Coordinates, LesionEntry, MaskSource, PixelPoint, PromptEntry
 from imaging_pipeline.domain.case import Visit
 from imaging_pipeline.domain.codes import SITES
 from imaging_pipeline.domain.geometry import Grid, PointLps, Space, as_point
 from imaging_pipeline.domain.images import Mask, Series
 from imaging_pipeline.domain.lesions import Lesion
-from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Point
+from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Outside, Point
 from imaging_pipeline.errors import ConfigurationError
 
 #: Finds the mask a prompt names, on the voxels of a series; the text is what to call the prompt in a refusal.
@@ -62,14 +62,14 @@ def placements(
 
 
 def _require_one_form(prompt: PromptEntry, subject: str) -> None:
-    given = [name for name in ("point", "line", "box", "mask") if getattr(prompt, name) is not None]
+    given = [name for name in ("point", "line", "box", "mask", "outside") if getattr(prompt, name) is not None]
     given += ["from"] if prompt.from_ else []
     if len(given) != 1:
         raise ConfigurationError(
             "E-PROMPT-FORM",
             subject,
             found=", ".join(given) or "no place",
-            expected="exactly one of point, line, box, mask, from",
+            expected="exactly one of point, line, box, mask, from, outside",
             remedy="write one prompt entry for each",
         )
 
@@ -132,8 +132,9 @@ def _drawn(
 
 
 def _place(prompt: PromptEntry) -> PointLps | None:
-    if isinstance(prompt.point, tuple):
-        return prompt.point
+    click = prompt.point or prompt.outside
+    if isinstance(click, tuple):
+        return click
     pair = prompt.line or prompt.box
     if pair is None:
         return None
@@ -143,16 +144,20 @@ def _place(prompt: PromptEntry) -> PointLps | None:
 def _mark(prompt: PromptEntry, series: Series, subject: str, find_mask: FindMask) -> Mark:
     grid = series.grid
     assert grid is not None
-    if isinstance(prompt.point, PixelPoint):
-        return Point(as_point(grid.to_lps((prompt.point.slice, prompt.point.row, prompt.point.column))))
     if prompt.point is not None:
-        return Point(prompt.point)
+        return Point(_clicked(prompt.point, grid))
+    if prompt.outside is not None:
+        return Outside(_clicked(prompt.outside, grid))
     if prompt.line is not None:
         return Line(prompt.line, prompt.short, None if prompt.slices is None else _span(prompt.slices, grid))
     if prompt.box is not None:
         return Box(prompt.box)
     assert prompt.mask is not None
     return Outline(find_mask(prompt.mask, series, subject))
+
+
+def _clicked(click: Coordinates | PixelPoint, grid: Grid) -> PointLps:
+    return as_point(grid.to_lps((click.slice, click.row, click.column))) if isinstance(click, PixelPoint) else click
 
 
 def _span(slices: tuple[int, int], grid: Grid) -> tuple[PointLps, PointLps]:

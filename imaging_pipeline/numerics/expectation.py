@@ -148,6 +148,43 @@ class Carried:
         return replace(self, shift_lps=centre_lps - self.centre_lps, scale=min(max(scale, SCALES[0]), SCALES[-1]))
 
 
+@dataclass(frozen=True, eq=False)
+class Limited:
+    """An expectation that ends at clicks (N, 3) on what is not the lesion.
+
+    What lies behind a click as the middle of the lesion sees it, in a cone of 45 degrees, is not the lesion either.
+    """
+
+    within: Expectation
+    clicks_lps: Doubles
+
+    @property
+    def doubt(self) -> float:
+        """As without clicks."""
+        return self.within.doubt
+
+    @property
+    def extent_lps(self) -> Doubles:
+        """As without clicks."""
+        return self.within.extent_lps
+
+    def log_odds(self, points_lps: Doubles) -> NDArray[np.float32]:
+        """Behind a click the distance into its cone, over the looseness of a hand, speaks against the lesion."""
+        odds = self.within.log_odds(points_lps)
+        middle_lps = self.extent_lps.mean(axis=0)
+        for click_lps in self.clicks_lps:
+            sight = (click_lps - middle_lps) / max(float(np.linalg.norm(click_lps - middle_lps)), 1e-6)
+            offset = (points_lps - click_lps).astype(np.float32)
+            behind_mm = offset @ sight.astype(np.float32)
+            aside_mm = np.sqrt(np.maximum(_length(offset) ** 2 - behind_mm**2, 0.0))
+            odds = np.minimum(odds, (aside_mm - behind_mm) / MIN_LOOSENESS_MM - 1.0)
+        return odds
+
+    def taught(self, share: Floats, points_lps: Doubles) -> Limited:
+        """The shape learns, the clicks stay."""
+        return replace(self, within=self.within.taught(share, points_lps))
+
+
 def _length(offset: Floats) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(np.einsum("ni,ni->n", offset, offset)), dtype=np.float32)
 

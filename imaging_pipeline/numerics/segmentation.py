@@ -12,10 +12,10 @@ from imaging_pipeline.config import SegmentConfig
 from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
-from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Point, Prompt
+from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Outside, Point, Prompt
 from imaging_pipeline.errors import StageError
 from imaging_pipeline.numerics.competition import Contest, logistic
-from imaging_pipeline.numerics.expectation import Expectation, of_box, of_line, of_outline, of_point
+from imaging_pipeline.numerics.expectation import Expectation, Limited, of_box, of_line, of_outline, of_point
 from imaging_pipeline.numerics.outline import SignedDistance
 from imaging_pipeline.numerics.pyramid import Bools, Level
 
@@ -56,7 +56,8 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     StageError
         E-PROMPT-OUTSIDE when a mark lies outside the scan, E-SEG-EMPTY when nothing is found,
         E-SEG-LEAK when the outline runs out of its neighbourhood,
-        E-PROMPT-DISAGREE when the firmest of several marks gives an outline that leaves another one out.
+        E-PROMPT-DISAGREE when the firmest of several marks gives an outline that another one contradicts,
+        E-PROMPT-FORM when no mark says where the lesion is.
     """
     volume.grid.require_patient("segmentation")
     outline = next((mark.mask for mark in prompt.marks if isinstance(mark, Outline)), None)
@@ -65,21 +66,26 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
         raise _failed("E-SEG-EMPTY", "a carried outline out of view", "an outline in this scan", "at that visit")
     if outline is not None and prompt.kind is Kind.BONE:
         # As bone heals its density no longer shows where the lesion was: the shape at baseline does.
-        return replace(outline, maker=MAKER)
+        found = replace(outline, maker=MAKER)
+    else:
+        found = _drawn(volume, prompt, config)
+    _require_agreement(found, prompt)
+    return found
+
+
+def _drawn(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
+    """The outline of the expectation that the image supports best, first in view of all around it, then finely."""
     trials = [
         _grown(_patch(volume, expected.extent_lps, TRIAL_VOXELS), expected, config, ROUNDS)
         for expected in _expectations(volume, prompt)
     ]
     expected, trial = max(trials, key=_merit)
-    if outline is not None and trial.support < MIN_SUPPORT:
+    if any(isinstance(mark, Outline) for mark in prompt.marks) and trial.support < MIN_SUPPORT:
         raise _failed("E-SEG-EMPTY", "no edge where the lesion was", "a lesion there", "at that visit")
     # No farther than the lesion and what is next to it, so that its voxels are as fine as can be.
     near_lps = trial.marked_lps if trial.piece.any() else expected.extent_lps
     _, outcome = _grown(_patch(volume, near_lps, MAX_VOXELS), expected, config, FINE_ROUNDS)
-    found = _settled(outcome, volume.grid)
-    if len(prompt.marks) > 1:
-        _require_agreement(found, prompt)
-    return found
+    return _settled(outcome, volume.grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,16 +113,29 @@ class _Outcome:
 
 
 def _expectations(volume: Volume, prompt: Prompt) -> tuple[Expectation, ...]:
-    """What the firmest mark of a prompt lets expect."""
-    for mark in sorted(prompt.marks, key=lambda mark: FIRMNESS.index(type(mark))):
-        if isinstance(mark, Outline):
-            return of_outline(mark.mask)
-        if isinstance(mark, Line):
-            return of_line(mark, volume.grid)
-        if isinstance(mark, Box):
-            return of_box(mark)
-        return of_point(mark)
-    raise ValueError("a prompt without marks")
+    """What the firmest mark of a prompt lets expect, within what is said not to be the lesion."""
+    clicks_lps = np.array([mark.point_lps for mark in prompt.marks if isinstance(mark, Outside)])
+    marks = [mark for mark in prompt.marks if not isinstance(mark, Outside)]
+    if not marks:
+        raise StageError(
+            "E-PROMPT-FORM",
+            "lesion",
+            found="no mark that says where the lesion is",
+            expected="a point, line, box or mask",
+            remedy="mark the lesion itself too",
+        )
+    expected = _expected(volume, min(marks, key=lambda mark: FIRMNESS.index(type(mark))))
+    return tuple(Limited(each, clicks_lps) for each in expected) if len(clicks_lps) else expected
+
+
+def _expected(volume: Volume, mark: Point | Line | Box | Outline) -> tuple[Expectation, ...]:
+    if isinstance(mark, Outline):
+        return of_outline(mark.mask)
+    if isinstance(mark, Line):
+        return of_line(mark, volume.grid)
+    if isinstance(mark, Box):
+        return of_box(mark)
+    return of_point(mark)
 
 
 def _merit(trial: tuple[Expectation, _Outcome]) -> float:
@@ -180,21 +199,23 @@ def _require_in_view(grid: Grid, prompt: Prompt) -> None:
 
 
 def _require_agreement(found: Mask, prompt: Prompt) -> None:
-    """Refuse marks of which one lies outside the outline that the firmest of them gave."""
-    middles_lps = np.array([_middle(mark) for mark in prompt.marks])
-    farthest_mm = -float(SignedDistance(found)(middles_lps).min())
-    if farthest_mm > AGREEMENT_MM:
+    """Refuse marks of which one lies on the wrong side of the outline that the firmest of them gave."""
+    if len(prompt.marks) == 1:
+        return
+    within_mm = SignedDistance(found)(np.array([_middle(mark) for mark in prompt.marks]))
+    side = np.array([1 if isinstance(mark, Outside) else -1 for mark in prompt.marks])
+    if (farthest_mm := float((side * within_mm).max())) > AGREEMENT_MM:
         raise StageError(
             "E-PROMPT-DISAGREE",
             "lesion",
-            found=f"a mark whose middle lies {farthest_mm:.1f} mm outside the outline another mark gives",
+            found=f"a mark {farthest_mm:.1f} mm on the wrong side of the outline another mark gives",
             expected=f"marks of one lesion, within {AGREEMENT_MM:.0f} mm",
             remedy="remove the mark that is wrong, or give the second lesion a name of its own",
         )
 
 
 def _middle(mark: Mark) -> NDArray[np.float64]:
-    if isinstance(mark, Point):
+    if isinstance(mark, Point | Outside):
         return np.array(mark.point_lps)
     if isinstance(mark, Outline):
         return np.asarray(mark.mask.grid.to_lps(np.argwhere(mark.mask.array).mean(axis=0)))

@@ -5,7 +5,7 @@ import pydicom
 import pytest
 
 from imaging_pipeline.config import Config, LesionEntry, PatientLesions
-from imaging_pipeline.domain.prompts import Line, Outline
+from imaging_pipeline.domain.prompts import Line, Outline, Outside, Point
 from imaging_pipeline.errors import ConfigurationError
 from imaging_pipeline.io.folder import index
 from imaging_pipeline.io.intake import take_in
@@ -86,6 +86,13 @@ def test_a_segment_in_the_scans_outlines_the_lesion_it_is_named_for(tmp_path):
 def test_a_prompt_is_one_thing(scans):
     with pytest.raises(ConfigurationError, match="E-PROMPT-FORM"):
         taken(scans, {"from": "sr", "point": [0, 0, 40]})
+
+
+def test_a_click_on_what_is_not_the_lesion_goes_with_a_click_in_it(scans):
+    where = [{"slice": 2, "row": 20, "column": column} for column in (10, 30)]
+    (placed,) = taken(scans, {"point": where[0]}, {"outside": where[1]}).marks.values()
+    assert [type(mark) for mark in placed.marks] == [Point, Outside]
+    assert ends_of(mark.point_lps for mark in placed.marks) == (at(2, 20, 10), at(2, 20, 30))
 
 
 def codes(intake):

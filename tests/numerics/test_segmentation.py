@@ -8,7 +8,7 @@ from imaging_pipeline.config import SegmentConfig
 from imaging_pipeline.domain.geometry import Transform, as_matrix, as_point, moved
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.domain.lesions import Kind
-from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt
+from imaging_pipeline.domain.prompts import Box, Line, Outline, Outside, Point, Prompt
 from imaging_pipeline.errors import StageError
 from imaging_pipeline.numerics.segmentation import carry, segment
 from tests.numerics.scenes import ellipsoid_level, grid_of, overlap_of, points_of, rigid, volume_of
@@ -17,6 +17,10 @@ CONFIG = SegmentConfig()
 GRID = grid_of((30, 64, 64), (2.5, 1.2, 1.2))
 RADII = np.array((16.0, 11.0, 13.0))
 TURN = Rotation.from_rotvec((0.0, 0.0, 0.5))
+
+
+#: The middle of a second lesion, beyond the end of the first and open to it.
+SECOND = TURN.apply((17.0, 0.0, 0.0))
 
 
 def level(points, scale=1.0, centre=(0.0, 0.0, 0.0)):
@@ -89,6 +93,29 @@ def test_marks_of_one_lesion_that_agree_give_it():
 
 def test_marks_of_two_lesions_are_refused_by_name():
     assert refused(scanned(hole), Prompt(Kind.BONE, (line(), Point((4.0, 26.0, 3.0))))) == "E-PROMPT-DISAGREE"
+
+
+def holes(points):
+    """A lytic lesion with another of the same density that it runs into."""
+    return np.where((level(points) < 0) | (level(points, 1.0, SECOND) < 0), 50.0, 210.0)
+
+
+def test_a_click_on_what_is_not_the_lesion_keeps_it_out():
+    click, beside = Point((0.0, 0.0, 0.0)), Outside(as_point(TURN.apply((17.5, 0.0, 0.0))))
+    alone, limited = (
+        segment(scanned(holes), Prompt(Kind.BONE, marks), CONFIG) for marks in ((click,), (click, beside))
+    )
+    assert overlap_of(alone, level, GRID) < 0.85
+    assert overlap_of(limited, level, GRID) > 0.90
+
+
+def test_a_click_said_to_be_outside_in_the_middle_of_the_lesion_is_refused_by_name():
+    carried = Outline(outline_of())
+    assert refused(scanned(hole), Prompt(Kind.BONE, (carried, Outside((0.0, 0.0, 0.0))))) == "E-PROMPT-DISAGREE"
+
+
+def test_only_what_is_not_the_lesion_is_refused_by_name():
+    assert refused(scanned(hole), Prompt(Kind.BONE, (Outside((0.0, 0.0, 0.0)),))) == "E-PROMPT-FORM"
 
 
 @pytest.mark.parametrize("scale", [0.65, 1.0, 1.3])
