@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from imaging_pipeline.numerics.uncertainty import NOISE_CORRELATION_MM, independent_count
+
 #: Standard deviation of the point spread in the plane, between body and bone kernels.
 SPREAD_MM = 0.55
 #: A scanner blurs a border over about this many pixels to each side, and over one slice.
@@ -19,8 +21,6 @@ LOWEST_CONTRAST_TO_NOISE = 12.0
 #: Share of the border's voxels that must have that contrast, and lie on the mask's own side of half height: a mask
 #: drawn by hand does not follow the image this closely, and is to be measured as drawn.
 AGREEMENT = 0.97
-#: Fewer voxels than this away from the border do not tell what is inside.
-SMALLEST_CORE = 100
 #: Voxels around a mask that take part in its unmixing, and where its filters end, in standard deviations.
 _UNMIXED_MARGIN = (1, 4, 4)
 _TRUNCATE = 3.0
@@ -28,7 +28,7 @@ _TRUNCATE = 3.0
 
 def shares(
     array: NDArray[Any], marked: NDArray[np.bool_], spacing_mm: tuple[float, float, float], noise: float
-) -> tuple[NDArray[np.float32], float] | None:
+) -> tuple[NDArray[np.float32], float, float] | None:
     """How much of each voxel lies inside, by where its value stands between the tissues on either side.
 
     Parameters
@@ -40,18 +40,20 @@ def shares(
 
     Returns
     -------
-    (S, R, C) array and float, or None
-        1 inside, 0 outside, in between (and by noise a little beyond) at the border, and the standard deviation that
-        noise gives a share. None where the image does not help: too little contrast, mixed tissue, no core, or a mask
-        that does not follow the image's border.
+    (S, R, C) array and two floats, or None
+        1 inside, 0 outside, in between (and by noise a little beyond) at the border; the standard deviation that noise
+        gives one share; that of the contrast, by which all shares err alike. None where the image does not help: too
+        little contrast, mixed tissue, no core, or a mask that does not follow the image's border.
     """
     core, beyond = _shrunk(marked, BLUR_PIXELS), _grown(marked, BLUR_PIXELS)
     surroundings = _grown(beyond, BLUR_PIXELS) & ~beyond
     least = LOWEST_CONTRAST_TO_NOISE * noise
-    if np.count_nonzero(core) < SMALLEST_CORE or not surroundings.any():
+    if not core.any() or not surroundings.any():
         return None
-    if abs(float(array[core].mean()) - float(array[surroundings].mean())) <= least:
+    between = abs(float(array[core].mean()) - float(array[surroundings].mean()))
+    if between <= least:
         return None
+    contrast_sd = noise / between / float(np.sqrt(independent_count(core, spacing_mm, NOISE_CORRELATION_MM)))
     border = _grown(marked, 1) & ~_shrunk(marked, 1)
     outside = _local_mean(array, surroundings, spacing_mm)[border]
     contrast = _local_mean(array, core, spacing_mm)[border] - outside
@@ -63,7 +65,7 @@ def shares(
         return None
     result = marked.astype(np.float32)
     result[border] = share
-    return result, noise / float(np.median(np.abs(contrast)))
+    return result, noise / float(np.median(np.abs(contrast))), contrast_sd
 
 
 def unmixed(

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.numerics.border import unmixed
-from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, independent_count, within
+from imaging_pipeline.numerics.uncertainty import NOISE_CORRELATION_MM, NORMAL_95, Estimate, independent_count, within
 
 #: Below this a voxel holds air, above it metal. Source: HAZARDS 4 (metal); -300 HU is half-way from air to soft tissue.
 AIR_HU = -300.0
 METAL_HU = 3000.0
-#: Noise of a body kernel is alike over about this distance. Source: full width of common soft-tissue kernels.
-NOISE_CORRELATION_MM = 1.5
 #: Error of a mean against what blur is thought to have brought in. Source: benchmarks/figures_measure.py.
 BLUR_DOUBT = 1.3
 #: Scanners keep water within this many HU. Source: IEC 61223-3-5 allows 4 HU; taken as two standard deviations.

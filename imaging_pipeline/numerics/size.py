@@ -75,7 +75,9 @@ def sizes(
         Estimates by quantity, in mm, mm2, mm3.
     """
     corrected = None if array is None else shares(array, marked, grid.spacing_mm, noise)
-    volume = _counted_volume(marked, grid) if corrected is None else _corrected_volume(*corrected, grid)
+    volume = _counted_volume(marked, grid)
+    if corrected is not None:
+        volume = min(volume, _corrected_volume(*corrected, grid), key=_width)
     return {**sizes_in_plane(marked, grid), **_mesh_sizes(marked, grid), "volume": volume}
 
 
@@ -328,13 +330,18 @@ def _counted_volume(marked: NDArray[np.bool_], grid: Grid) -> Estimate:
     return within(volume_mm3, sd_voxels * grid.voxel_volume_mm3, lowest=0.0)
 
 
-def _corrected_volume(share: NDArray[np.float32], share_sd: float, grid: Grid) -> Estimate:
+def _width(estimate: Estimate) -> float:
+    return (estimate.upper95 or estimate.value) - (estimate.lower95 or 0.0)
+
+
+def _corrected_volume(share: NDArray[np.float32], share_sd: float, contrast_sd: float, grid: Grid) -> Estimate:
     """Shares of voxels times their volume; their sum is not cut to 0 and 1, for cutting noise would add to it."""
-    border = np.count_nonzero((share != 0.0) & (share != 1.0))
+    border = share[(share != 0.0) & (share != 1.0)]
     volume = float(share.sum(dtype=np.float64)) * grid.voxel_volume_mm3
     # The tissue on either side is as uncertain as the border's own voxels.
-    chance = 2.0 * share_sd * float(np.sqrt(border)) * grid.voxel_volume_mm3
-    sd_mm3 = float(np.hypot(chance, CORRECTED_SD * volume))
+    chance = 2.0 * share_sd * float(np.sqrt(border.size)) * grid.voxel_volume_mm3
+    together = contrast_sd * float(border.sum(dtype=np.float64)) * grid.voxel_volume_mm3
+    sd_mm3 = float(np.linalg.norm([chance, together, CORRECTED_SD * volume]))
     return within(volume, sd_mm3, lowest=0.0).flagged("partial_volume_corrected")
 
 

@@ -48,6 +48,8 @@ def between_readers(quantity: str, estimate: Estimate) -> tuple[float, float] | 
     return min([low, *own]), max([high, *own])
 
 
+#: Noise of a body kernel is alike over about this distance. Source: full width of common soft-tissue kernels.
+NOISE_CORRELATION_MM = 1.5
 #: Noise is looked for in squares of this many pixels, and read off the quietest: where there is only noise.
 _NOISE_SQUARE = 8
 _QUIETEST = 0.2
