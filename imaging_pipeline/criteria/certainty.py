@@ -83,6 +83,7 @@ def _drawn(record: Record, quantities: frozenset[str], interval: Interval) -> It
         (place, quantity)
         for place, believed in sorted(record.believed.items())
         for quantity in sorted(quantities & believed.keys())
+        if _deviation(believed[quantity], interval) > 0
     ]
     measurements = [record.believed[place][quantity] for place, quantity in uncertain]
     least = [-np.inf if measurement.unit == HU else 0.0 for measurement in measurements]

@@ -56,9 +56,9 @@ class Judge:
         mask = None
         if request.act == "adjust":
             mask = self._outline(request, sighting)
-            if (mask is None) == (not request.axis_lps):
+            if (mask is None) == (not request.points_lps):
                 raise bad_act("neither a line nor an outline, or both", "one of them")
-            if request.axis_lps:
+            if request.points_lps:
                 self._require_line(request, sighting)
         return self._review(request, visit.number, sighting.lesion_id), mask
 
@@ -71,8 +71,8 @@ class Judge:
             judged=request.judged if judged is None else judged,
             previous="",
             lesion_id=lesion_id,
-            quantity=request.quantity if request.axis_lps else "",
-            points_lps=request.axis_lps,
+            quantity=request.quantity if request.points_lps else "",
+            points_lps=request.points_lps,
             kind=request.kind if request.act == "add" else "",
             finding=request.finding,
             comment=request.comment.strip(),
@@ -109,9 +109,9 @@ class Judge:
 
     def _require_line(self, request: ActRequest, sighting: Sighting) -> None:
         view = self.values.get(sighting.view)
-        if not request.quantity or len(request.axis_lps) != 2 or request.axis_lps[0] == request.axis_lps[1]:
+        if not request.quantity or len(request.points_lps) != 2 or request.points_lps[0] == request.points_lps[1]:
             raise bad_act("no line of two ends", "which diameter, and its two ends")
-        if not isinstance(view, Volume) or not all(view.grid.contains(point) for point in request.axis_lps):
+        if not isinstance(view, Volume) or not all(view.grid.contains(point) for point in request.points_lps):
             raise bad_act("an end outside the picture", "both ends inside it")
 
     def _drawn_on(self, request: ActRequest) -> Series:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, ValidationError
 
-from imaging_pipeline.domain.geometry import PointLps
 from imaging_pipeline.errors import ConfigurationError
 
 #: An outline of a whole 512 x 512 x 1000 scan as packed NIfTI is far below this; so is a DICOM SEG of one lesion.
@@ -69,11 +68,6 @@ class ActRequest(_Strict):
     uploaded: Uploaded | None = None
     finding: Literal["", "new", "split", "merged"] = ""
     comment: Annotated[str, Field(max_length=2000)] = ""
-
-    @property
-    def axis_lps(self) -> tuple[PointLps, ...]:
-        """The ends of the line."""
-        return self.points_lps
 
 
 def parsed(content: bytes) -> ActRequest:

@@ -83,7 +83,26 @@ const WHY = {
   "W-REVIEW-STALE": "stale review",
   "W-REVIEW-REJECTED": "rejected outline",
   "W-HU-JUMP": "density jumps",
-  "E-REGISTER": "not registered",
+  "W-MEASURE-REFERENCE": "no healthy vertebra",
+  "W-MEASURE-MUSCLE": "no muscle beside it",
+  "W-MEASURE-HEIGHTS": "no vertebral heights",
+  "W-MEASURE-WALL": "no vertebral wall",
+  "W-MEASURE-SIGNAL": "no signal ratio",
+  "W-MEASURE-UPTAKE": "no uptake ratio",
+  "W-MEASURE-PIXELS": "no millimetres",
+  "W-TARGETS-MANY": "too many targets",
+  "W-ROLE-NOT-MEASURABLE": "target not measurable",
+  "W-STATED-NOT-VERIFIABLE": "stated, not verifiable",
+  "W-BASELINE-AGE": "baseline too old",
+  "W-CR-LOST": "complete response lost",
+  "W-HU-METAL": "metal",
+  "W-SERIES-MIXED": "mixed series",
+  "W-VISIT-REFUSED": "visit refused",
+  "E-REG-FAILED": "not registered",
+  "E-REG-AMBIGUOUS": "registration in doubt",
+  "E-SEG-EMPTY": "no outline",
+  "E-SEG-LEAK": "outline leaks",
+  "E-GEOM-GAP": "slices missing",
 };
 
 async function worklist() {
@@ -105,8 +124,10 @@ async function worklist() {
 }
 
 function caseRow(each) {
-  const why = Object.entries(each.why).map(([code, count]) =>
-    chip(`${WHY[code] || code}${count > 1 ? ` × ${count}` : ""}`, /^E-|CONFIDENCE/.test(code) ? "bad" : "open"));
+  const pressing = (code) => /^E-|CONFIDENCE/.test(code);
+  const worst = Object.entries(each.why).sort(([one], [other]) => pressing(other) - pressing(one));
+  const why = worst.map(([code, count]) =>
+    chip(`${WHY[code] || code}${count > 1 ? ` × ${count}` : ""}`, pressing(code) ? "bad" : "open"));
   return row(
     element("a", { href: `#/case/${each.case}` }, each.case),
     element("span", {}, ...states(each)),
