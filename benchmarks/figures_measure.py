@@ -2,9 +2,11 @@
 
 Prints, for SHAPES (200) random bodies or phantom lesions a row, bias and the
 95th percentile of the error of each quantity, the coverage of the intervals,
+what is published of real masks and of the IBSI phantom beside what is measured,
 and the time of one lesion. No constant of the package was set on these seeds.
 """
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -19,6 +21,9 @@ sys.path.insert(0, str(ROOT))
 from imaging_pipeline.config import MeasureConfig  # noqa: E402
 from imaging_pipeline.domain.images import Mask  # noqa: E402
 from imaging_pipeline.domain.lesions import Kind, Lesion  # noqa: E402
+from imaging_pipeline.io.loaders import open_series  # noqa: E402
+from imaging_pipeline.io.masks import read_mask  # noqa: E402
+from imaging_pipeline.numerics.intensity import densities  # noqa: E402
 from imaging_pipeline.numerics.measurement import measure  # noqa: E402
 from imaging_pipeline.numerics.size import sizes  # noqa: E402
 from imaging_pipeline.numerics.uncertainty import noise_sd  # noqa: E402
@@ -57,8 +62,8 @@ def line(name: str, errors: np.ndarray, unit: str, covered: list | None = None) 
     )
 
 
-def smooth_body(random):
-    size = random.uniform(10.0, 50.0)
+def smooth_body(random, lengths_mm=(10.0, 50.0)):
+    size = random.uniform(*lengths_mm)
     if random.random() < 0.5:
         shares = np.array([1.0, random.uniform(0.5, 1.0), random.uniform(0.5, 1.0)])
         return ellipsoid(size / 2 * shares, Rotation.random(rng=random)), True
@@ -92,11 +97,11 @@ def diameters(name, draw, shapes) -> None:
         line(f"{quantity}, {name}, relative", 100.0 * np.array(relative)[:, index], "%")
 
 
-def volumes(shapes, contrast_to_noise=None) -> None:
+def volumes(shapes, contrast_to_noise=None, lengths_mm=(10.0, 50.0)) -> None:
     """Volume at 0.8 x 0.8 x 2.5 mm, from the mask alone or with an image of that contrast to noise."""
     random, errors, covered = np.random.default_rng(SEED + 1), [], []
     while len(errors) < shapes:
-        body, _ = smooth_body(random)
+        body, _ = smooth_body(random, lengths_mm)
         grid = random_grid(random, body.reach_mm, slice_mm=2.5, pixel_mm=0.8, margin_mm=10.0)
         marked = sampled(body, grid)
         if np.count_nonzero(marked) < 30:
@@ -111,8 +116,8 @@ def volumes(shapes, contrast_to_noise=None) -> None:
         found = sizes(marked, grid, image, noise)["volume"]
         errors.append(100.0 * (found.value / body.volume_mm3 - 1.0))
         covered.append(found.lower95 <= body.volume_mm3 <= found.upper95)
-    name = f"volume, image of contrast to noise {contrast_to_noise}" if contrast_to_noise else "volume, mask alone"
-    line(name, errors, "%", covered)
+    source = f"image of contrast to noise {contrast_to_noise}" if contrast_to_noise else "mask alone"
+    line(f"volume of {lengths_mm[0]:.0f}-{lengths_mm[1]:.0f} mm, {source}", errors, "%", covered)
 
 
 def scanned(number: int, visit: int, machine: Machine, half_mm: float):
@@ -137,6 +142,18 @@ def random_machine(random) -> Machine:
         float(random.uniform(10.0, 25.0)),
     )  # fmt: skip
 
+
+#: Source: IBSI reference manual, digital phantom (volume by counting voxels).
+IBSI = (
+    ("mean_density", 2.15, 0.0), ("median_density", 1.0, 0.0), ("min_density", 1.0, 0.0), ("max_density", 6.0, 0.0),
+    ("volume", 592.0, 4.0), ("surface_area", 388.0, 3.0), ("max_3d_diameter", 13.1, 0.1),
+)  # fmt: skip
+#: Scan, outline and what is published of it: volume, diameter between centres and between corners of voxels.
+REAL_MASKS = (
+    ("sts_dicom/STS_008/CT/image", "sts_dicom/STS_008/CT/mask/*.dcm", "27.636 ml, 39.03-40.37 mm"),
+    ("sts_dicom/STS_042/CT/image", "sts_dicom/STS_042/CT/mask/*.dcm", "34.849 ml, 47.62-48.83 mm"),
+    ("lidc0001/ct", "lidc0001/seg/*.dcm", "6.795 ml, 31.8-33.7 mm"),
+)
 
 RELATIVE = ("volume", "mean_density", "calcified_volume", "calcium_mass", "reference_density", "normalised_density")
 ABSOLUTE = (
@@ -182,6 +199,29 @@ def normalised_over_scanners(shapes: int) -> None:
     line("normalised density, the same", ratio, "%")
 
 
+def published() -> None:
+    """Values beside those published: the IBSI digital phantom, and masks drawn by experts on real scans."""
+    folder = Path(os.environ.get("IMAGING_PIPELINE_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        print("published values: no folder of real scans")
+        return
+    volume, _, _ = open_series(folder / "ibsi_digital_phantom" / "nifti" / "image" / "phantom.nii.gz", None)
+    mask = read_mask(folder / "ibsi_digital_phantom" / "nifti" / "mask" / "mask.nii.gz", volume)
+    found = densities(volume.array, mask.array, volume.grid, 0.0) | sizes(mask.array, volume.grid)
+    for name, value, tolerance in IBSI:
+        print(f"IBSI digital phantom, {name:20s} {found[name].value:8.2f}, reference {value} +- {tolerance}")
+    for scan_folder, outline, expected in REAL_MASKS:
+        volume, _, _ = open_series(folder / scan_folder, None)
+        outlines = sorted((folder / outline).parent.glob((folder / outline).name))
+        real = {
+            item.quantity: item.value
+            for item in measure(volume, read_mask(outlines[0], volume), MASS, 0, MeasureConfig()).measurements
+        }
+        print(
+            f"{scan_folder}: {real['volume'] / 1000.0:.3f} ml, {real['longest_diameter']:.2f} mm; published {expected}"
+        )
+
+
 def timing() -> None:
     """All quantities of a 40 mm lesion in a CT of 512 x 512 x 300, mask given on its own box."""
     random = np.random.default_rng(SEED)
@@ -215,6 +255,9 @@ def main() -> None:
     volumes(shapes)
     for contrast_to_noise in (75, 30, 15, 7):
         volumes(shapes, contrast_to_noise)
+    for contrast_to_noise in (None, 75, 30, 15):
+        volumes(shapes, contrast_to_noise, (10.0, 15.0))
+    published()
     phantom(shapes)
     normalised_over_scanners(max(4, shapes // 10))
     timing()
