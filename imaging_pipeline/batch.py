@@ -62,8 +62,30 @@ class Job:
         return case_folder(self.out, self.patient.case, self.reader)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a results folder is made from; with `archives`, zip and tar files among the scans are opened."""
+
+    scans: Path
+    lesions_file: Path | None
+    config: Config
+    archives: bool = False
+
+    def index(self, out: Path) -> folder.Index:
+        """What the scans hold, remembered from one run to the next."""
+        room = out / ".store" / "archives" if self.archives else None
+        return folder.index(self.scans, self.config, out / ".store" / "index", room)
+
+
 def run(
-    scans: Path, config: Config, out: Path, *, lesions_file: Path | None, workers: int, progress: Progress
+    scans: Path,
+    config: Config,
+    out: Path,
+    *,
+    lesions_file: Path | None,
+    workers: int,
+    progress: Progress,
+    archives: bool = False,
 ) -> RunOutcome:
     """Follow every patient of a scan folder and write the results folder.
 
@@ -75,8 +97,9 @@ def run(
         Before any work is done.
     """
     with _locked(out):
-        _keep_origin(out, scans, lesions_file, config)
-        index = folder.index(scans, config, out / ".store" / "index")
+        origin = Origin(scans, lesions_file, config, archives)
+        _keep_origin(out, origin)
+        index = origin.index(out)
         if not any(record_.verdict != "reject" for patient in index.patients for record_ in patient.series):
             raise NothingToDoError(
                 "E-NOTHING",
@@ -114,10 +137,9 @@ def redo(results: Path, case: str, reader: str = "") -> CaseOutcome:
         When something else is at work in the folder for longer than a case takes.
     """
     with _locked(results, REDO_WAIT_SECONDS):
-        scans, lesions_file, config = _origin(results)
-        index = folder.index(scans, config, results / ".store" / "index")
-        lesion_file, lesions_folder = lesions.find(scans, lesions_file)
-        jobs, _ = _jobs(index, lesion_file, lesions_folder, config, results)
+        origin = _origin(results)
+        lesion_file, lesions_folder = lesions.find(origin.scans, origin.lesions_file)
+        jobs, _ = _jobs(origin.index(results), lesion_file, lesions_folder, origin.config, results)
         job = next((job for job in jobs if job.patient.case == case), None)
         if job is None:
             raise _no_origin("no scans of this case where they were")
@@ -127,16 +149,16 @@ def redo(results: Path, case: str, reader: str = "") -> CaseOutcome:
         return outcome
 
 
-def _keep_origin(out: Path, scans: Path, lesions_file: Path | None, config: Config) -> None:
+def _keep_origin(out: Path, origin: Origin) -> None:
     """Where the results come from, so that a case can be computed again; as seen from the results, never absolute."""
-    places = {"scans": scans, "lesions": lesions_file}
-    origin = {name: os.path.relpath(place.resolve(), out.resolve()) for name, place in places.items() if place}
-    document = {**origin, "config": config.model_dump(mode="json", by_alias=True)}
+    places = {"scans": origin.scans, "lesions": origin.lesions_file}
+    seen = {name: os.path.relpath(place.resolve(), out.resolve()) for name, place in places.items() if place}
+    document = {**seen, "archives": origin.archives, "config": origin.config.model_dump(mode="json", by_alias=True)}
     # The configuration holds the key of the pseudonyms.
     write_whole(out / ".store" / "origin.json", json.dumps(document, indent=1), mode=0o600)
 
 
-def _origin(results: Path) -> tuple[Path, Path | None, Config]:
+def _origin(results: Path) -> Origin:
     try:
         document = json.loads((results / ".store" / "origin.json").read_text())
     except (OSError, ValueError):
@@ -145,7 +167,8 @@ def _origin(results: Path) -> tuple[Path, Path | None, Config]:
     lesions_file = results / document["lesions"] if "lesions" in document else None
     if not scans.is_dir() or not (lesions_file is None or lesions_file.is_file()):
         raise _no_origin("no scans, or no lesion file, where they were")
-    return scans, lesions_file, validated(Config, document["config"], "origin.json")
+    config = validated(Config, document["config"], "origin.json")
+    return Origin(scans, lesions_file, config, bool(document["archives"]))
 
 
 def _no_origin(found: str) -> ConfigurationError:

@@ -23,6 +23,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 PLACE = click.Path(exists=True, path_type=Path)
 OUTPUT = click.Path(path_type=Path)
 
+ARCHIVES = click.option("--archives", is_flag=True, help="Look into zip and tar files too.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 #: A terminal holds about so many lines.
@@ -100,7 +101,7 @@ def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool, garb
 @cli.command()
 @click.argument("scans", type=FOLDER)
 @click.option("--config", "config_file", type=FILE, help="Configuration whose rules name the series' roles.")
-@click.option("--archives", is_flag=True, help="Look into zip and tar files too.")
+@ARCHIVES
 @AS_JSON
 @_example("index scans --config configs/mpnst.yaml")
 def index(scans: Path, config_file: Path | None, archives: bool, as_json: bool) -> None:
@@ -143,15 +144,20 @@ def index(scans: Path, config_file: Path | None, archives: bool, as_json: bool) 
 @click.option("--lesions", type=FILE, help="Lesion file; else lesions.yaml in the scan folder.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 256), help="Cases side by side.")
 @click.option("--strict", is_flag=True, help="Warnings count as failure (exit code 8).")
+@ARCHIVES
 @_example("run scans --config configs/mpnst.yaml --out results")
-def run(scans: Path, config_file: Path, out: Path, lesions: Path | None, workers: int, strict: bool) -> None:
+def run(
+    scans: Path, config_file: Path, out: Path, lesions: Path | None, workers: int, strict: bool, archives: bool
+) -> None:
     """Follow every patient of a folder; a second run on unchanged input does no pixel work."""
     from imaging_pipeline.batch import run as run_batch
     from imaging_pipeline.io.tables import COHORT_COLUMNS, SUMMARY_COLUMNS, cohort_rows, summary_rows
 
     config = _config(config_file)
     with _progress() as report:
-        outcome = run_batch(scans, config, out, lesions_file=lesions, workers=workers, progress=report)
+        outcome = run_batch(
+            scans, config, out, lesions_file=lesions, workers=workers, progress=report, archives=archives
+        )
     _print_problems([problem for problem in outcome.problems if problem.severity is Severity.ERROR])
     if len(outcome.cases) == 1:
         _print_table(SUMMARY_COLUMNS, summary_rows(outcome.cases[0]))

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from imaging_pipeline import batch
@@ -47,6 +48,23 @@ def test_a_folder_without_scans_is_nothing_to_do(tmp_path):
     outcome = run(tmp_path / "scans", tmp_path / "out")
     assert outcome.exit_code == 3
     assert "E-NOTHING" in outcome.output
+
+
+def test_scans_in_an_archive_are_followed_when_asked_and_only_then(scans, tmp_path):
+    lesions = yaml.safe_load((scans / "lesions.yaml").read_text())
+    lesions["patients"][0]["lesions"] = [entry for entry in lesions["patients"][0]["lesions"] if entry["id"] == "AX"]
+    (scans / "lesions.yaml").write_text(yaml.safe_dump(lesions))
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    shutil.make_archive(str(packed / "scans"), "zip", scans, "SAMPLE-001")
+    shutil.copy(scans / "lesions.yaml", packed)
+    assert run(packed, tmp_path / "closed").exit_code == 3
+    assert run(packed, tmp_path / "opened", "--archives").exit_code == 0
+    assert run(scans, tmp_path / "plain").exit_code == 0
+    for name in ("measurements.csv", "assessments.csv"):
+        assert (tmp_path / "opened" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()
+    (place,) = tmp_path.glob("opened/cases/*")
+    assert batch.redo(tmp_path / "opened", place.name).computed == 0
 
 
 def test_junk_beside_the_scans_is_listed_and_changes_nothing(scans, tmp_path):
