@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pydicom
 
+from imaging_pipeline.io.foreign import content_of
 from imaging_pipeline.io.loaders import refused
 from imaging_pipeline.io.prescan import Scanner
 
@@ -19,7 +20,7 @@ def document_of(path: Path) -> pydicom.Dataset:
     RefusedError
         When the file cannot be believed.
     """
-    content = path.read_bytes()
+    content = content_of(path)
     header = Scanner().parse(content, path.name)
     if header.fault is not None:
         raise refused(header.fault)

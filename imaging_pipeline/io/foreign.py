@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
+import stat
 import zlib
 from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +36,25 @@ MAX_SHEAR = float(np.sin(np.radians(0.1)))
 
 #: Shorter or longer voxels are of another unit than millimetres.
 VOXEL_MM = (0.01, 100.0)
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a plain file; a pipe is not waited for, a device not read.
+
+    Raises
+    ------
+    RefusedError
+        When it is something else, or cannot be read.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return stream.read()
+    except OSError as error:
+        found = os.strerror(error.errno or 0)
+    else:
+        found = "a pipe or device"
+    raise refusal("E-FILE-UNREADABLE", path.name, found, "a plain file that may be read")
 
 
 def slice_axis(matrix: ArrayLike) -> int:

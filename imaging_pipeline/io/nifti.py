@@ -18,6 +18,7 @@ from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.io.foreign import (
     RAS_TO_LPS,
     check_size,
+    content_of,
     file_series,
     refusal,
     require_affine,
@@ -57,7 +58,7 @@ def read_nifti(path: Path, unit: str = "1", modality: str = "") -> Volume:
     RefusedError
         When the file is damaged, has several frames, or no valid place.
     """
-    raw = path.read_bytes()
+    raw = content_of(path)
     header = _header(raw, path.name)
     try:
         # Numbers beyond all bounds become no numbers, and are refused as such.

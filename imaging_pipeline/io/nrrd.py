@@ -17,6 +17,7 @@ from imaging_pipeline.domain.images import Volume
 from imaging_pipeline.io.foreign import (
     RAS_TO_LPS,
     check_size,
+    content_of,
     file_series,
     refusal,
     require_affine,
@@ -55,7 +56,7 @@ def read_nrrd(path: Path, unit: str = "1", modality: str = "") -> Volume:
     RefusedError
         When the file is damaged, has several frames, or no valid place.
     """
-    raw = path.read_bytes()
+    raw = content_of(path)
     fields, start = _header(raw, path.name)
     try:
         shape, matrix = _place(fields, path.name)

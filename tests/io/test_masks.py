@@ -1,6 +1,8 @@
 """Outlines of other programs: voxel for voxel on the image they were drawn on, or refused."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import highdicom
 import nibabel as nib
@@ -341,6 +343,14 @@ def test_a_mask_larger_than_the_image_is_refused_where_it_marks_the_outside():
     inside = GRID.crop((slice(2, 6), slice(0, 40), slice(0, 48)))
     with pytest.raises(RefusedError, match="E-MASK-OUTSIDE"):
         placed(mask, inside, "mask")
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz", "mask.nrrd", "mask.dcm"])
+@pytest.mark.parametrize("lay", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_a_pipe_a_device_and_a_folder_are_refused_at_once(name, lay, tmp_path):
+    lay(tmp_path / name)
+    with pytest.raises(RefusedError, match="E-FILE-UNREADABLE"):
+        read_mask_on(tmp_path / name, GRID)
 
 
 def test_a_label_that_is_not_there_is_refused(tmp_path):
