@@ -73,6 +73,11 @@ class MeasureConfig(Model):
     calcium_threshold_hu: float = Field(
         default=180.0, description="Mineral is sought above this CT number, or above the noise where that is higher."
     )
+    hydroxyapatite_mg_per_ml_hu: float | None = Field(
+        default=None,
+        gt=0,
+        description="Mineral per HU at 120 kVp by a calibration phantom; without one its mass is flagged uncalibrated.",
+    )
     sclerotic_sd: float = Field(
         default=2.0, gt=0, description="Lytic and sclerotic lie this many SD off the reference."
     )

@@ -73,7 +73,7 @@ def calcifications(
     marked : (S, R, C) boolean, the lesion.
     grid : the place of both.
     noise : standard deviation of the image's noise in HU.
-    config : the threshold above which mineral is sought at 120 kVp.
+    config : the threshold above which mineral is sought at 120 kVp, and a calibration of its mass.
     kvp : tube voltage, if stated: threshold and mass follow it.
     """
     soft_hu = soft_tissue_hu(array, marked, grid, noise)
@@ -89,7 +89,9 @@ def calcifications(
     around = ndimage.maximum_filter(certain, (1, 3, 3)) & marked
     whole_mm3 = np.count_nonzero(marked) * grid.voxel_volume_mm3
     volume_mm3 = min(sharp_volume_mm3(excess, around, grid), whole_mm3)
-    to_mg = HYDROXYAPATITE_MG_PER_ML_HU / contrast * grid.voxel_volume_mm3 / 1000.0
+    uncalibrated = () if config.hydroxyapatite_mg_per_ml_hu else ("uncalibrated",)
+    mg_per_ml_hu = config.hydroxyapatite_mg_per_ml_hu or HYDROXYAPATITE_MG_PER_ML_HU
+    to_mg = mg_per_ml_hu / contrast * grid.voxel_volume_mm3 / 1000.0
     mass_mg = to_mg * total_excess(own, marked & (own > SPREAD_SHARE * above_hu), certain, marked)
     spill_mm3 = SPILL_SD * whole_mm3 if volume_mm3 else 0.0
     error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, spill_mm3))
@@ -102,7 +104,7 @@ def calcifications(
             agatston(array, marked, grid, AGATSTON_HU + 0.5 * noise),
             agatston(array, marked, grid, AGATSTON_HU - 0.5 * noise),
         ),
-        "calcium_mass": within(mass_mg, error_mg, lowest=0.0).flagged("uncalibrated"),
+        "calcium_mass": within(mass_mg, error_mg, lowest=0.0).flagged(*uncalibrated),
     }
 
 

@@ -79,10 +79,14 @@ def test_a_soft_lesion_has_no_mineral_however_noisy():
     assert [found[name].value for name in ("calcified_volume", "calcified_fraction", "calcium_mass")] == [0.0, 0.0, 0.0]
 
 
-def test_mass_is_called_uncalibrated():
+def test_mass_is_called_uncalibrated_until_a_phantom_says_more():
     random = np.random.default_rng(4)
     array, marked, grid, _ = balls_in_a_lesion(random, slice_mm=2.0, pixel_mm=0.5, spread_mm=0.5, noise_hu=15.0)
-    assert "uncalibrated" in calcifications(array, marked, grid, 15.0, CONFIG)["calcium_mass"].flags
+    usual = calcifications(array, marked, grid, 15.0, CONFIG)["calcium_mass"]
+    assert "uncalibrated" in usual.flags
+    by_phantom = calcifications(array, marked, grid, 15.0, MeasureConfig(hydroxyapatite_mg_per_ml_hu=0.4))
+    assert by_phantom["calcium_mass"].value == pytest.approx(0.5 * usual.value)
+    assert by_phantom["calcium_mass"].flags == ()
 
 
 def test_a_lesion_that_is_all_mineral_is_calcified_throughout():
