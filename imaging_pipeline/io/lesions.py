@@ -71,7 +71,9 @@ def read_lesions(path: Path, base: Path | None = None) -> LesionFile:
 def _beside(scans: Path) -> Iterator[Path]:
     for folder, subfolders, files in os.walk(scans):
         subfolders.sort()
-        yield from (Path(folder) / name for name in NAMES if name in files)
+        named = [Path(folder) / name for name in NAMES if name in files]
+        # As with scans, a link is not followed and a pipe not waited for.
+        yield from (path for path in named if path.is_file() and not path.is_symlink())
 
 
 def _plain(document: Any) -> Any:

@@ -1,5 +1,8 @@
 """What a reader says of the lesions, found beside the scans and checked word by word."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from imaging_pipeline.domain.lesions import Kind
@@ -101,5 +104,12 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 
 
 def test_a_folder_without_a_lesion_file_says_what_to_write(tmp_path):
+    with pytest.raises(ConfigurationError, match="E-LESIONS-NONE"):
+        find(tmp_path, None)
+
+
+@pytest.mark.parametrize("lay", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_a_pipe_or_a_link_named_like_a_lesion_file_is_none(lay, tmp_path):
+    lay(tmp_path / "lesions.yaml")
     with pytest.raises(ConfigurationError, match="E-LESIONS-NONE"):
         find(tmp_path, None)
