@@ -73,6 +73,7 @@ def review_figures(results: Path) -> dict[str, float]:
         shutil.copytree(results, folder, dirs_exist_ok=True)
         desk = Desk(Path(folder), "bench", adjudicates=False, redo=redo, now=lambda: "2024-03-01T09:00:00Z")
         (name,) = (case["case"] for case in desk.worklist()["cases"])
+        desk.recompute(name)  # what results of another version of the code lack is computed here
         times = [_corrected(desk, name, 0.95 - 0.05 * turn) for turn in range(RUNS)]
     return {"median_s": round(median(times), 2), "most_s": round(max(times), 2)}
 

@@ -376,3 +376,17 @@ def test_on_paper_what_needs_a_click_is_open_or_gone(browser, report):
         assert not tab.locator(".viewer").first.is_visible()
         assert not tab.locator(".toggle").is_visible()
         assert tab.locator(".methods details dt").first.is_visible()
+
+
+def test_on_paper_a_cohort_lists_its_errors_and_counts_its_warnings(browser, tmp_path, patient):
+    case, _ = patient
+    problems = tuple(
+        Problem(code, "L4", "two poses", "one", "mark it") for code in ("E-REG-FAILED", "W-SEG-CONFIDENCE")
+    )
+    write_cohort([replace(case, problems=problems * 4)], tmp_path / "report.html", ())
+    with opened(browser, tmp_path / "report.html") as tab:
+        assert not tab.locator(".group li").first.is_visible()
+        tab.emulate_media(media="print")
+        assert tab.locator(".group.error li").first.is_visible()
+        assert not tab.locator(".group.warning li").first.is_visible()
+        assert tab.locator(".group.warning summary").is_visible()
