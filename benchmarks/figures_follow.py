@@ -1,8 +1,8 @@
 """Registration and segmentation against truth: `python benchmarks/figures_follow.py [--patients N] [--pairs M]`.
 
-Draws N (4; 20 for a campaign) synthetic patients no parameter was set on, scans
+Draws N (2; 20 for a campaign) synthetic patients no parameter was set on, scans
 them at three visits into memory, and prints each figure beside its bar, with
-the worst case. `--pairs` (20; 100 for a campaign) sets how many pairs of scans
+the worst case. `--pairs` (10; 100 for a campaign) sets how many pairs of scans
 with other fields of view look for the right level. Nothing is kept from one run to the next.
 """
 
@@ -381,8 +381,8 @@ def ellipsoid_alone(mark: Line, grid) -> Mask:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--patients", type=int, default=4)
-    parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--patients", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=SEED)
     asked = parser.parse_args()
     figures = Figures()
