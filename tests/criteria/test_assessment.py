@@ -391,6 +391,15 @@ def test_confirmed_and_unconfirmed_best_response_are_both_said():
     assert "where response must be confirmed, the best overall response is SD" in reasons(assessments)
 
 
+def test_a_non_target_that_only_a_bone_scan_shows_is_present():
+    """No size of it counts, but that it is there does (4.3.2): not 'not evaluated'."""
+    hot = [measured(3.0, visit, "IL", quantity="uptake_ratio", modality="NM") for visit in range(2)]
+    iliac = lesion("IL", Kind.BONE, organ="bone")
+    two, sightings = visits("2023-05-28", "2023-10-18"), tuple(seen(visit, "IL") for visit in range(2))
+    (_, october) = judged(recist.assess, (iliac,), tuple(hot), sightings, at=two)
+    assert (october.non_target, october.overall) == ("NON-CR/NON-PD", "NON-CR/NON-PD")
+
+
 def test_problems_of_the_baseline_are_said_at_the_end():
     assessments = judged(recist.assess, (AX,), (measured(50.0), measured(50.0, 1)), treatment_start="2023-09-01")
     assert "W-BASELINE-AGE" in reasons(assessments)

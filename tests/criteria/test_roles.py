@@ -130,7 +130,9 @@ def test_five_stated_targets_leave_no_place():
     assert decided[-1].role is Role.NON_TARGET
 
 
-@pytest.mark.parametrize("at_baseline", [(), (Outcome.ABSENT,), (Outcome.NOT_IMAGED,)])
+@pytest.mark.parametrize(
+    "at_baseline", [(), (Outcome.ABSENT,), (Outcome.NOT_IMAGED,), (Outcome.ABSENT, Outcome.NOT_IMAGED)]
+)
 def test_a_lesion_first_seen_later_is_new(at_baseline):
     sightings = [*(seen(0, outcome=outcome) for outcome in at_baseline), seen(1)]
     (decided,), _ = decide([lesion()], [measured(30, visit=1)], sightings)
