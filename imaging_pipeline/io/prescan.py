@@ -420,9 +420,9 @@ def _judged(header: Header, window: _Window, subject: str) -> Header:
     if cautions:
         header = header._replace(cautions=cautions)
     try:
-        _check_identity(header)
+        # A file cut short may lack its UIDs too: what it says before its data set tells that it was an image.
         _check_size(
-            header.sop_class_uid in _IMAGES,
+            not _IMAGES.isdisjoint((header.sop_class_uid, header.media_storage_sop_class_uid)),
             header.transfer_syntax_uid in NATIVE,
             header.pixel_length,
             window.size,
@@ -433,6 +433,7 @@ def _judged(header: Header, window: _Window, subject: str) -> Header:
             header.bits_allocated,
             header.photometric_interpretation,
         )
+        _check_identity(header)
     except _FaultError as fault:
         return header._replace(fault=_problem(subject, fault))
     return header

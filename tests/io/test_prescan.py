@@ -26,7 +26,7 @@ REFUSED_BY_NAME = {
     "E-FILE-DUPTAG": {"winter.dcm"},
     "E-FILE-TS": {"SC_rgb_jpeg.dcm", "meta_missing_tsyntax.dcm"},
     "E-PIX-FORMAT": {"badVR.dcm"},
-    "E-PIX-SIZE": {"MR_small_padded.dcm"},
+    "E-PIX-SIZE": {"MR_small_padded.dcm", "nested_priv_SQ.dcm"},
     "E-FILE-TRUNCATED": {
         "chrJapMultiExplicitIR6.dcm",
         "chrJapMulti.dcm",
