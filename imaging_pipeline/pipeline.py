@@ -23,7 +23,7 @@ from imaging_pipeline.domain.case import (
 from imaging_pipeline.domain.geometry import Transform
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
-from imaging_pipeline.domain.prompts import Outline, Placed, Prompt
+from imaging_pipeline.domain.prompts import Outline, Outside, Placed, Prompt
 from imaging_pipeline.errors import Problem, StageError
 from imaging_pipeline.numerics.comparability import compared
 from imaging_pipeline.numerics.matching import Track, check_identities
@@ -187,17 +187,16 @@ def _outline(
 ) -> tuple[Transform | None, Mask, Mask | None]:
     """A reader's own outline as it is; else one drawn from a reader's marks; else from the shape seen first.
 
-    The last is that shape, moved to this scan.
+    The last is that shape, moved to this scan. Marks that only say what is not the lesion go with it.
     """
-    if placed is not None:
-        drawn = [mark for mark in placed.marks if isinstance(mark, Outline)]
-        if drawn:
-            return None, stages.kept(drawn[0].mask), None
-        return None, stages.segmented(series, Prompt(lesion.kind, placed.marks)), None
-    assert seen is not None
+    marks = placed.marks if placed is not None else ()
+    if marks and isinstance(marks[0], Outline):
+        return None, stages.kept(marks[0].mask), None
+    if seen is None or not all(isinstance(mark, Outside) for mark in marks):
+        return None, stages.segmented(series, Prompt(lesion.kind, marks)), None
     transform = stages.registered(seen.series, series, seen.mask, lesion.kind)
     carried = stages.carried(seen.mask, transform, series)
-    return transform, stages.segmented(series, Prompt(lesion.kind, (carried,))), carried.mask
+    return transform, stages.segmented(series, Prompt(lesion.kind, (carried, *marks))), carried.mask
 
 
 def _confused(looks: tuple[_Look, ...], visits: tuple[Visit, ...]) -> Iterator[Problem]:

@@ -71,7 +71,10 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
             before = marks.get((entry.id, number), Placed(series, ()))
             if before.series != series:
                 raise _two_series(entry.id, visits[number])
-            marks[entry.id, number] = replace(before, marks=(*before.marks, mark))
+            together = (*before.marks, mark)
+            if len(together) > 1 and any(isinstance(each, Outline) for each in together):
+                raise _beside_an_outline(entry.id, visits[number])
+            marks[entry.id, number] = replace(before, marks=together)
     return Intake(
         visits=visits,
         lesions=lesions,
@@ -156,6 +159,16 @@ def _beside(folder: Path, name: str, subject: str) -> Path:
             remedy="correct the name or move the file",
         )
     return path
+
+
+def _beside_an_outline(lesion_id: str, visit: Visit) -> ConfigurationError:
+    return ConfigurationError(
+        "E-PROMPT-FORM",
+        f"lesion {lesion_id} at {visit.date}",
+        found="an outline and another mark",
+        expected="an outline alone: it says all",
+        remedy="keep the one that holds",
+    )
 
 
 def _two_series(lesion_id: str, visit: Visit) -> ConfigurationError:

@@ -6,6 +6,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from imaging_pipeline import batch
 from imaging_pipeline.cli import cli
 from imaging_pipeline.config import Config, PatientLesions
 from imaging_pipeline.io.patients import PatientRecord
+from imaging_pipeline.io.record import read_case
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "sample_data" / "mini"
@@ -42,6 +44,26 @@ def dicom_files(scans: Path) -> list[Path]:
     return sorted(scans.rglob("*.dcm"))
 
 
+def only_the_mass(scans: Path, *more_prompts: dict) -> None:
+    """One lesion is enough to go the whole way."""
+    lesions = yaml.safe_load((scans / "lesions.yaml").read_text())
+    (mass,) = (entry for entry in lesions["patients"][0]["lesions"] if entry["id"] == "AX")
+    lesions["patients"][0]["lesions"] = [{**mass, "prompts": [*mass["prompts"], *more_prompts]}]
+    (scans / "lesions.yaml").write_text(yaml.safe_dump(lesions))
+
+
+def test_a_click_on_what_is_not_the_lesion_at_a_follow_up_goes_with_the_carried_outline(scans, tmp_path):
+    lung = [-70.0, -10.0, 345.0]
+    only_the_mass(scans, {"visit": "2023-10-18", "series": "chest_ct", "outside": lung})
+    assert run(scans, tmp_path / "out").exit_code == 0
+    (place,) = tmp_path.glob("out/cases/*")
+    case, values = read_case(place)
+    sighting = next(item for item in case.sightings if item.visit == 1)
+    mask = values[sighting.mask]
+    assert sighting.transform is not None  # found again from the baseline, not anew
+    assert not mask.array[tuple(np.rint(mask.grid.to_index(lung)).astype(int).clip(0, np.array(mask.array.shape) - 1))]
+
+
 def test_a_folder_without_scans_is_nothing_to_do(tmp_path):
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans" / "letter.txt").write_text("no scan")
@@ -51,9 +73,7 @@ def test_a_folder_without_scans_is_nothing_to_do(tmp_path):
 
 
 def test_scans_in_an_archive_are_followed_when_asked_and_only_then(scans, tmp_path):
-    lesions = yaml.safe_load((scans / "lesions.yaml").read_text())
-    lesions["patients"][0]["lesions"] = [entry for entry in lesions["patients"][0]["lesions"] if entry["id"] == "AX"]
-    (scans / "lesions.yaml").write_text(yaml.safe_dump(lesions))
+    only_the_mass(scans)
     packed = tmp_path / "packed"
     packed.mkdir()
     shutil.make_archive(str(packed / "scans"), "zip", scans, "SAMPLE-001")

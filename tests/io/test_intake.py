@@ -83,6 +83,12 @@ def test_a_segment_in_the_scans_outlines_the_lesion_it_is_named_for(tmp_path):
         taken(tmp_path, {"from": "seg"})
 
 
+def test_an_outline_has_no_other_mark_beside_it(tmp_path):
+    segmentation(tmp_path, BALL.astype(np.uint8))
+    with pytest.raises(ConfigurationError, match=r"E-PROMPT-FORM lesion L4 at .*an outline and another mark"):
+        taken(tmp_path, {"from": "seg", "label": "lesion 1"}, {"point": [0, 0, 40]})
+
+
 def test_a_prompt_is_one_thing(scans):
     with pytest.raises(ConfigurationError, match="E-PROMPT-FORM"):
         taken(scans, {"from": "sr", "point": [0, 0, 40]})
