@@ -44,7 +44,10 @@ def content_of(value: object) -> str:
 
 def _feed(state: hashlib._Hash, value: object) -> None:
     # Every value is fed as a typed, length-prefixed token, so that ("ab", "c") and ("a", "bc") differ.
-    if isinstance(value, Digested):
+    # Plain values first: they are most of all, and asking whether one is Digested costs ten times as much.
+    if value is None or (isinstance(value, (bool, int, float, str, Decimal)) and not isinstance(value, Enum)):
+        _token(state, type(value).__name__, str(value).encode("utf-8", "surrogatepass"))
+    elif isinstance(value, Digested):
         _token(state, "digested", value.digest.encode())
     elif is_dataclass(value):
         _feed_fields(state, value)
@@ -55,8 +58,6 @@ def _feed(state: hashlib._Hash, value: object) -> None:
         state.update(np.ascontiguousarray(value).data)
     elif isinstance(value, (bytes, bytearray, memoryview)):
         _token(state, "bytes", bytes(value))
-    elif value is None or isinstance(value, (bool, int, float, str, Decimal)):
-        _token(state, type(value).__name__, str(value).encode("utf-8", "surrogatepass"))
     elif isinstance(value, Mapping):
         _token(state, "mapping", str(len(value)).encode())
         for key in sorted(value, key=str):

@@ -51,6 +51,15 @@ REPORTED: dict[str, list[dict[str, Any]]] = {
 }
 
 
+#: What the patient of the reference case was given. The case states cycles and the day of the change, not the first
+#: day: a week after the baseline is assumed.
+TREATMENTS = [
+    {"label": "cisplatin, doxorubicin", "start": "2023-06-05", "end": "2023-10-08"},
+    {"label": "denosumab", "start": "2023-06-05"},
+    {"label": "anlotinib", "start": DATES[1]},
+]
+
+
 def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[str, Any]:
     """One patient's part of a lesion file: what is there at baseline, each with one prompt."""
     grids = {protocol.region.role: series_grid(patient, 0, protocol) for protocol in protocols}
@@ -71,7 +80,8 @@ def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[st
         if reference and plan.lesion_id in REPORTED:
             entry["reported"] = REPORTED[plan.lesion_id]
         lesions.append({key: value for key, value in entry.items() if value != ""})
-    return {"patient": patient.patient_id, "lesions": lesions}
+    treatments = {"treatments": TREATMENTS} if reference else {}
+    return {"patient": patient.patient_id, "lesions": lesions, **treatments}
 
 
 def _mark(patient: Patient, lesion_id: str, grid: Grid) -> dict[str, Any]:

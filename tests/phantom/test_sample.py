@@ -54,6 +54,13 @@ def test_equal_seeds_write_equal_bytes(sample, again):
     assert sample[1]["lesions.yaml"] == again[1]["lesions.yaml"]
 
 
+def test_the_committed_case_is_the_one_that_is_written(tmp_path):
+    committed = Path(__file__).parents[2] / "sample_data" / "mini"
+    now = written(tmp_path)
+    kept = {name: hashlib.sha256((committed / name).read_bytes()).hexdigest() for name in now if "nii.gz" not in name}
+    assert kept.items() <= now.items()
+
+
 def test_progress_counts_to_the_end(again):
     seen = again[2]
     assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
