@@ -249,6 +249,7 @@ def assess(file: Path, criteria: tuple[str, ...], as_json: bool, as_csv: bool) -
     table who cannot be judged costs only himself (exit code 5, or 4 when it is all of them).
     """
     from imaging_pipeline.criteria.documents import dumps
+    from imaging_pipeline.memory import no_collection
     from imaging_pipeline.single import answers_as_csv, assess_file
 
     answers = assess_file(file, criteria or ("recist-1.1",))
@@ -256,7 +257,8 @@ def assess(file: Path, criteria: tuple[str, ...], as_json: bool, as_csv: bool) -
         for answer in answers:
             click.echo(dumps(answer))
         return
-    told = list(answers)
+    with no_collection():
+        told = list(answers)
     if as_csv:
         click.echo(answers_as_csv(told), nl=False)
     elif as_json and len(told) == 1:

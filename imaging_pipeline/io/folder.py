@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import marshal
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
@@ -27,6 +25,7 @@ from imaging_pipeline.io.memory import headers_as_document, headers_from_documen
 from imaging_pipeline.io.patients import PatientRecord, patients_of
 from imaging_pipeline.io.prescan import Scanner
 from imaging_pipeline.io.walk import Found, Stamp, regular_files, sha256_of, stamps
+from imaging_pipeline.memory import no_collection
 from imaging_pipeline.stages import code_version
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
@@ -41,19 +40,7 @@ class Index:
     problems: tuple[Problem, ...] = ()
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Spare Python's search for cycles: it would go through thousands of headers time and again, and find none."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-@_no_collection()
+@no_collection()
 def index(root: Path, config: Config, memory: Path | None = None, archives: Path | None = None) -> Index:
     """Find out what a folder tree holds, from headers alone; no pixel is decoded.
 
