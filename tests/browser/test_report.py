@@ -159,6 +159,23 @@ def test_no_page_is_wider_than_its_window(browser, report, cohort, width):
             assert tab.evaluate("document.documentElement.scrollWidth") == width
 
 
+COVERED = """(table) => {
+  const cells = Array.from(table.querySelectorAll("tr"), (row) => Array.from(row.cells, (cell) => [
+    cell.textContent.trim(), cell.getBoundingClientRect()
+  ]));
+  return cells.flatMap((row) => row.slice(2).flatMap(([text, right], place) => {
+    const [before, left] = row[place + 1];
+    return left.right > right.left + 1 ? [`${text} covers ${before}`] : [];
+  }));
+}"""
+
+
+@pytest.mark.parametrize("width", [360, 600, 740, 1280])
+def test_no_visit_covers_another(browser, report, width):
+    with opened(browser, report, viewport={"width": width, "height": 900}) as tab:
+        assert tab.locator(".matrix").evaluate(COVERED) == []
+
+
 def test_the_first_screen_holds_who_response_and_attention(browser, report):
     with opened(browser, report) as tab:
         for heading in ("Response by visit", "Needs attention"):
