@@ -14,6 +14,7 @@ from imaging_pipeline.criteria import recist
 from imaging_pipeline.criteria.evidence import MEASURING, Believed, believed, value_of
 from imaging_pipeline.criteria.exact import ZERO, as_decimal, change_pct, exactly, plain, signed_pct
 from imaging_pipeline.domain.case import Assessment, Measurement, Reported, Visit
+from imaging_pipeline.domain.lesions import Kind, Role
 from imaging_pipeline.domain.quantities import CATALOGUE, MM
 from imaging_pipeline.errors import Problem
 
@@ -122,14 +123,22 @@ def reconcile(
         RECIST 1.1's judgements of the measurements, for the responses that were stated.
     """
     return tuple(
-        problem for lesion in lesions for problem in _of_lesion(_Told(lesion, visits, measurements), assessments)
+        problem
+        for lesion in lesions
+        for problem in _of_lesion(_Told(lesion, visits, measurements, assessments), assessments)
     )
 
 
 class _Told:
     """What is reported and measured of one lesion, by visit."""
 
-    def __init__(self, lesion: LesionEntry, visits: tuple[Visit, ...], measurements: tuple[Measurement, ...]) -> None:
+    def __init__(
+        self,
+        lesion: LesionEntry,
+        visits: tuple[Visit, ...],
+        measurements: tuple[Measurement, ...],
+        assessments: tuple[Assessment, ...],
+    ) -> None:
         self.lesion = lesion
         self.visits = visits
         self._entries = {
@@ -140,6 +149,17 @@ class _Told:
             for measurement in measurements
             if measurement.lesion_id == lesion.id and not isinstance(measurement.evidence, Reported)
         ]
+        by_recist = (judgement for judgement in assessments if judgement.criterion == recist.NAME)
+        self._added_up = {used for judgement in by_recist for used in judgement.measurements}
+
+    def counts(self, quantity: str) -> bool:
+        """Whether RECIST adds this quantity up: as it was judged; if never measured, as the lesion file has it."""
+        lesion = self.lesion
+        if self._measured:
+            return f"{lesion.id}/{quantity}" in self._added_up
+        hole = lesion.kind is Kind.BONE and lesion.role is not Role.TARGET
+        diameter = "short_axis" if lesion.kind is Kind.NODE else "longest_diameter"
+        return quantity == diameter and lesion.role is not Role.NON_TARGET and not hole
 
     def sizes(self, visit: Visit) -> list[ReportedEntry]:
         return [entry for entry in self._entries[visit.number] if is_length(entry)]
@@ -208,20 +228,22 @@ def _sizes_against_each_other(told: _Told, visit: Visit) -> Iterator[Problem]:
                 "W-REPORTED-CONTRADICTION",
                 told.place(visit),
                 f"{CATALOGUE[first.quantity].label} {plain(size_mm(first))} mm ({first.source}) and"
-                f" {plain(size_mm(second))} mm ({second.source}): {consequence(smaller, larger)}",
+                f" {plain(size_mm(second))} mm ({second.source}):"
+                f" {consequence(smaller, larger, told.counts(first.quantity))}",
                 "one value",
                 "ask which holds; both are kept, neither is used",
             )
 
 
-def consequence(before: Decimal, after: Decimal) -> str:
-    """What taking one size for the other would do to the response of this lesion alone."""
+def consequence(before: Decimal, after: Decimal, counts: bool) -> str:
+    """What taking one size for the other would do to the response of this lesion alone.
+
+    `counts` says that RECIST adds the size up.
+    """
     change = change_pct(after, before)
     effects = []
-    if after >= recist.progression_mm(before):
-        effects.append("RECIST PD")
-    elif after <= recist.PR_RATIO * before:
-        effects.append("RECIST PR")
+    if counts and (code := _category(before, after)) != "SD":
+        effects.append(f"RECIST {code}")
     if change is not None and abs(change) >= 10:  # Choi's bound of size
         effects.append(f"Choi {'PD' if change > 0 else 'PR'} by size")
     return f"{signed_pct(change)}, which by itself is {' and '.join(effects) or 'no change of category'}"
@@ -238,7 +260,7 @@ def _sizes_against_measured(told: _Told, visit: Visit) -> Iterator[Problem]:
             if entry.quantity == "longest_diameter":  # one flag a method says it all
                 yield _other_method(told.place(visit), f"{both}; {entry.modality} against {here.modality}")
         elif contradicts(size_mm(entry), as_decimal(here.value)):
-            effect = consequence(as_decimal(here.value), size_mm(entry))
+            effect = consequence(as_decimal(here.value), size_mm(entry), told.counts(entry.quantity))
             yield Problem(
                 "W-REPORTED-DIFFERS",
                 told.place(visit),
@@ -283,19 +305,23 @@ def _statements_against_each_other(told: _Told, visit: Visit) -> Iterator[Proble
 
 
 def _stated_effects(told: _Told, visit: Visit, readings: Iterable[Reading]) -> Iterator[str]:
-    """What each statement would make of the sizes known before."""
+    """What each statement would make of the sizes known before; a category only where RECIST adds them up."""
+    counts = told.counts("longest_diameter")
     for reading in readings:
         if reading.change_mm is not None:
             for source, before in told.sizes_before(visit).items():
                 after = max(before + reading.change_mm, ZERO)
-                code = "PD" if after >= recist.progression_mm(before) else _shrinkage(before, after)
+                code = f", {_category(before, after)}" if counts else ""
                 percent = signed_pct(change_pct(after, before))
-                yield f"from {plain(before)} mm {source} to {plain(after)} mm, {percent}, {code}"
+                yield f"from {plain(before)} mm {source} to {plain(after)} mm, {percent}{code}"
         elif reading.direction == "unchanged":
-            yield "unchanged is SD"
+            yield "unchanged is SD" if counts else "unchanged"
 
 
-def _shrinkage(before: Decimal, after: Decimal) -> str:
+def _category(before: Decimal, after: Decimal) -> str:
+    """RECIST's answer, were this lesion the only target."""
+    if after >= recist.progression_mm(before):
+        return "PD"
     return "PR" if after <= recist.PR_RATIO * before else "SD"
 
 

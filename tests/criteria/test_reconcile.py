@@ -8,7 +8,7 @@ from imaging_pipeline.config import LesionEntry, ReportedEntry
 from imaging_pipeline.criteria import recist
 from imaging_pipeline.criteria.reconcile import read_statement, reconcile, reported
 from imaging_pipeline.domain.case import Reported
-from imaging_pipeline.domain.lesions import Role
+from imaging_pipeline.domain.lesions import Kind, Role
 from tests.criteria.nouns import AssessConfig, decide_roles, lesion, measured, visits
 
 BASELINE, OCTOBER, FEBRUARY = "2023-05-28", "2023-10-18", "2024-02-20"
@@ -98,6 +98,41 @@ def test_two_sizes_of_one_lesion_show_what_the_difference_would_do():
 def test_the_consequence_of_a_difference(sizes, effect):
     (problem,) = problems(told(value(sizes[0]), value(sizes[1], source="figure legend")))
     assert problem.found.endswith(f"which by itself is {effect}")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "fields", "effect"),
+    [
+        ("extent_left_right", {"kind": "bone"}, "Choi PD by size"),
+        ("longest_diameter", {"kind": "bone"}, "Choi PD by size"),
+        ("longest_diameter", {"kind": "bone", "role": "target"}, "RECIST PD and Choi PD by size"),
+        ("longest_diameter", {"kind": "soft_tissue", "role": "non_target"}, "Choi PD by size"),
+        ("longest_diameter", {"kind": "node"}, "Choi PD by size"),
+        ("short_axis", {"kind": "node"}, "RECIST PD and Choi PD by size"),
+    ],
+)
+def test_only_what_recist_measures_of_a_target_progresses_by_recist(quantity, fields, effect):
+    sizes = [value(16, quantity), value(22, quantity, source="figure legend")]
+    (problem,) = problems(LesionEntry.model_validate({"id": "AX", "reported": sizes, **fields}))
+    assert problem.found.endswith(f"+37.5 %, which by itself is {effect}")
+
+
+def test_a_measured_lesion_that_is_no_target_progresses_by_no_sum():
+    """9 mm is below what makes a target; of the hole in a bone no size is a diameter."""
+    for size, kind in ((9.0, "soft_tissue"), (45.0, "bone")):
+        one = (lesion(kind=Kind(kind), organ="axilla"),)
+        decided, _ = decide_roles(one, visits(), (), (measured(size),))
+        assessments = recist.assess(decided, visits(), (), (measured(size),), AssessConfig())
+        (problem,) = reconcile([told(value(2 * size), kind=kind)], visits(), (measured(size),), assessments)
+        assert problem.found.endswith("+100.0 %, which by itself is Choi PD by size")
+
+
+def test_what_is_stated_of_a_bone_lesion_is_no_category_of_targets():
+    entry = told(
+        value(30), says("unchanged", OCTOBER), says("10 mm larger", OCTOBER, "figure legend"), name="L4", kind="bone"
+    )
+    (problem,) = problems(entry)
+    assert problem.found.endswith(": unchanged; from 30 mm reported by report text to 40 mm, +33.3 %")
 
 
 def test_sizes_that_agree_in_other_units_are_one():
