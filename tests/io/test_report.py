@@ -658,6 +658,13 @@ def test_problems_of_one_code_stand_together_under_the_lesions_they_touch():
     assert subjects(groups[0][:1]) == "L4 at 2024-01-01"
 
 
+def test_what_reports_contradict_is_a_line_for_each_lesion():
+    """Behind "2 times" the second lesion's contradiction would be out of sight."""
+    places = ("L4 at 2023-05-28", "AX at 2024-02-20", "AX at 2023-10-18")
+    groups = concerns(Problem("W-REPORTED-CONTRADICTION", place, "a", "b", "c") for place in places)
+    assert [[problem.subject for problem in group] for group in groups] == [[places[0]], list(places[1:])]
+
+
 def test_problems_that_differ_only_in_their_place_are_one_line():
     places = ("T4 at 2024-01-01", "T4 at 2024-03-01", "L4 at 2024-01-01", "lumbar ct")
     same = [Problem("W-SEG-CONFIDENCE", place, "confidence 0.39", "at least 0.60", "look") for place in places]

@@ -41,10 +41,11 @@ def attention(lookup: Lookup) -> tuple[Problem, ...]:
 
 
 def concerns(problems: Iterable[Problem]) -> tuple[tuple[Problem, ...], ...]:
-    """Problems of one code together, in the order in which the codes come."""
-    groups: dict[str, list[Problem]] = {}
+    """Problems of one code together, in the order in which the codes come; what reports say, lesion by lesion."""
+    groups: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
-        groups.setdefault(problem.code, []).append(problem)
+        lesion = problem.subject.partition(" at ")[0] if problem.code.startswith("W-REPORTED") else ""
+        groups.setdefault((problem.code, lesion), []).append(problem)
     return tuple(tuple(group) for group in groups.values())
 
 
