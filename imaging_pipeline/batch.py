@@ -115,7 +115,8 @@ def run(
             outcomes.append(outcome)
             progress("following patients", done, len(jobs))
         refused = tuple(replace(problem, subject=file_alias(problem.subject)) for problem in index.rejected)
-        result = RunOutcome(tuple(sorted(outcomes, key=lambda outcome: outcome.name)), refused)
+        ordered = tuple(sorted(outcomes, key=lambda outcome: outcome.name))
+        result = RunOutcome(ordered, refused, tuple(_unmatched(lesion_file, index)))
         identities = {patient.case: patient.patient_id for patient in index.patients}
         identities |= {file_alias(problem.subject): problem.subject for problem in index.rejected}
         write_run(out, result, identities, config)
@@ -195,6 +196,21 @@ def _jobs(
         else:
             jobs.append(Job(patient, entry, lesions_folder, config, out))
     return jobs, unasked
+
+
+def _unmatched(lesion_file: LesionFile, index: folder.Index) -> Iterator[Problem]:
+    """Entries of the lesion file that speak of nobody in the scans."""
+    scanned = {patient.patient_id for patient in index.patients}
+    alone = len(index.patients) == len(lesion_file.patients) == 1
+    for number, entry in enumerate(lesion_file.patients, start=1):
+        if entry.patient not in scanned and not (alone and not entry.patient):
+            yield Problem(
+                "W-LESIONS-UNMATCHED",
+                f"patient {number} of the lesion file",
+                "no scans of this patient",
+                "the PatientID as the scans state it",
+                "correct it; nothing was followed for this entry",
+            )
 
 
 def _nothing_marked(case: str) -> Problem:

@@ -68,7 +68,7 @@ def _example(line: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 @cli.command()
 @click.argument("folder", type=OUTPUT, metavar="DIR")
-@click.option("--seed", default=0, show_default=True, help="Which patients are drawn.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Which patients are drawn.")
 @click.option("--visits", default=3, show_default=True, type=click.IntRange(1, 20), help="Visits per patient.")
 @click.option("--patients", default=1, show_default=True, type=click.IntRange(1, 10000), help="How many patients.")
 @click.option("--mini", is_flag=True, help="Small and coarse: for examples and tests.")
@@ -84,8 +84,9 @@ def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool, garb
     """Write the synthetic reference case as DICOM, with its truth and its lesion file."""
     from imaging_pipeline.io.nifti import write_nifti
     from imaging_pipeline.phantom.sample import write_sample
+    from imaging_pipeline.store import writing
 
-    with _progress() as report:
+    with _progress() as report, writing(folder.name):
         write_sample(
             folder,
             seed=seed,

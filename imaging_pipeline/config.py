@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.lesions import Kind, Role
@@ -218,14 +218,35 @@ class PatientLesions(Model):
     """The lesions of one patient; `patient` is the PatientID, needed where a folder holds several."""
 
     patient: str = ""
-    lesions: tuple[LesionEntry, ...]
+    lesions: tuple[LesionEntry, ...] = Field(min_length=1)
     treatments: tuple[TreatmentEntry, ...] = ()
+
+    @field_validator("lesions")
+    @classmethod
+    def _one_entry_a_lesion(cls, lesions: tuple[LesionEntry, ...]) -> tuple[LesionEntry, ...]:
+        _require_once((lesion.id for lesion in lesions), "lesion id")
+        return lesions
 
 
 class LesionFile(Model):
     """A lesion file."""
 
-    patients: tuple[PatientLesions, ...]
+    patients: tuple[PatientLesions, ...] = Field(min_length=1)
+
+    @field_validator("patients")
+    @classmethod
+    def _one_entry_a_patient(cls, patients: tuple[PatientLesions, ...]) -> tuple[PatientLesions, ...]:
+        _require_once((entry.patient for entry in patients), "patient")
+        return patients
+
+
+def _require_once(names: Iterable[str], what: str) -> None:
+    # The second entry would take the place of the first. Names of patients are not repeated in messages.
+    seen: set[str] = set()
+    for number, name in enumerate(names, start=1):
+        if name in seen:
+            raise ValueError(f"each {what} once; entry {number} names one again")
+        seen.add(name)
 
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -269,7 +290,8 @@ def validated(model: type[ModelT], document: Any, subject: str) -> ModelT:
             remedy = f"did you mean '{near[0]}'?" if near else "remove it, or see `imaging-pipeline schema`"
             raise _refusal(f"{subject}: {where}", "an unknown key", "a key of the schema", remedy) from None
         remedy = "see `imaging-pipeline schema` for what is allowed"
-        raise _refusal(f"{subject}: {where}", "a value that does not fit", first["msg"], remedy) from None
+        expected = first["msg"].removeprefix("Value error, ")
+        raise _refusal(f"{subject}: {where}", "a value that does not fit", expected, remedy) from None
 
 
 def _known_keys(model: type[BaseModel]) -> list[str]:

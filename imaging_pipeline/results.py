@@ -48,15 +48,16 @@ class CaseOutcome:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run did; `refused` holds one problem for each file that was not used."""
+    """What a run did; `refused` holds one problem for each file that was not used, `asked` those of the lesion file."""
 
     outcomes: tuple[CaseOutcome, ...]
     refused: tuple[Problem, ...]
+    asked: tuple[Problem, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Those of all cases."""
-        return tuple(problem for outcome in self.outcomes for problem in outcome.problems)
+        """Those of all cases, and of what was asked."""
+        return (*(problem for outcome in self.outcomes for problem in outcome.problems), *self.asked)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -111,7 +112,7 @@ def write_run(out: Path, result: RunOutcome, identities: dict[str, str], config:
     write_whole(out / "identities.csv", tables.csv_text(rows), mode=0o600)
     issues = [
         *({"case": outcome.name, **problem.document} for outcome in result.outcomes for problem in outcome.problems),
-        *({"case": "", **problem.document} for problem in result.refused),
+        *({"case": "", **problem.document} for problem in (*result.asked, *result.refused)),
     ]
     summary = {
         "version": __version__,

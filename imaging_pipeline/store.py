@@ -20,7 +20,27 @@ from imaging_pipeline.errors import OutputError
 
 Result = TypeVar("Result")
 
-_UNWRITABLE = {getattr(errno, name) for name in ("EACCES", "EDQUOT", "EEXIST", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")}
+_UNWRITABLE = {
+    getattr(errno, name)
+    for name in ("EACCES", "EDQUOT", "EEXIST", "EISDIR", "ENOENT", "ENOSPC", "ENOTDIR", "EPERM", "EROFS")
+}
+
+
+@contextmanager
+def writing(subject: str) -> Iterator[None]:
+    """Around what writes: a place that takes no files is an `OutputError`, not a bug."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise OutputError(
+            "E-OUTPUT",
+            subject,
+            found=os.strerror(error.errno or 0),
+            expected="a writable folder with room",
+            remedy="free space or choose another --out",
+        ) from error
 
 
 @contextmanager
@@ -34,25 +54,16 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, mode)
-            yield stream
-            stream.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-        temporary = None
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        raise OutputError(
-            "E-OUTPUT",
-            path.name,
-            found=os.strerror(error.errno or 0),
-            expected="a writable folder with room",
-            remedy="free space or choose another --out",
-        ) from error
+        with writing(path.name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+            with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(descriptor, mode)
+                yield stream
+                stream.flush()
+                os.fsync(descriptor)
+            Path(temporary).replace(path)
+            temporary = None
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

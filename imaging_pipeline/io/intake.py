@@ -7,19 +7,19 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from imaging_pipeline.config import Config, MaskSource, PatientLesions
+from imaging_pipeline.config import Config, LesionEntry, MaskSource, PatientLesions
 from imaging_pipeline.domain.case import Treatment, Visit
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion, tracking_uid
 from imaging_pipeline.domain.prompts import Line, Mark, Outline, Placed
-from imaging_pipeline.errors import ConfigurationError, Problem, RefusedError, SpaceError
+from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem, RefusedError, SpaceError
 from imaging_pipeline.io import loaders
 from imaging_pipeline.io.dicom import DOCUMENTS, SeriesRecord, Verdict
 from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.folder import with_digests
 from imaging_pipeline.io.masks import read_mask_on
 from imaging_pipeline.io.patients import PatientRecord, VisitRecord
-from imaging_pipeline.io.prompts import lesion_of, placements
+from imaging_pipeline.io.prompts import FindDrawn, FindMask, lesion_of, placements
 from imaging_pipeline.io.sr import TrackedLine, read_lines
 
 
@@ -38,6 +38,8 @@ class Intake:
 def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config: Config) -> Intake:
     """Prepare one patient: files digested, refused series left out by name, prompts put in their series.
 
+    A prompt that does not fit what was acquired costs its lesion, by name; the others are followed.
+
     Parameters
     ----------
     folder
@@ -45,8 +47,8 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
 
     Raises
     ------
-    ConfigurationError
-        When a prompt does not fit what was acquired.
+    PipelineError
+        When no lesion has a prompt that fits.
     """
     digested = [
         (visit, tuple(with_digests(record) for record in visit.series if record.verdict is not Verdict.REJECT))
@@ -66,15 +68,14 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
     find_drawn = partial(_drawn, by_series)
     lesions = tuple(lesion_of(entry, tracking_uid(patient.case, entry.id)) for entry in asked.lesions)
     marks: dict[tuple[str, int], Placed] = {}
+    refused: list[PipelineError] = []
     for entry in asked.lesions:
-        for number, series, mark in placements(entry, visits, find_mask, find_drawn):
-            before = marks.get((entry.id, number), Placed(series, ()))
-            if before.series != series:
-                raise _two_series(entry.id, visits[number])
-            together = (*before.marks, mark)
-            if len(together) > 1 and any(isinstance(each, Outline) for each in together):
-                raise _beside_an_outline(entry.id, visits[number])
-            marks[entry.id, number] = replace(before, marks=together)
+        try:
+            marks |= _marked(entry, visits, find_mask, find_drawn)
+        except PipelineError as error:
+            refused.append(error)
+    if refused and not marks:
+        raise refused[0]
     return Intake(
         visits=visits,
         lesions=lesions,
@@ -84,12 +85,44 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
         problems=(
             *(problem for record in patient.series for problem in record.problems),
             *(problem for visit in patient.visits for problem in _choices(visit)),
+            *(error.problem for error in refused),
+            *(problem for entry in asked.lesions for problem in _unknown_visits(entry, visits)),
         ),
         treatments=tuple(
             Treatment(entry.label, entry.start.isoformat(), entry.end.isoformat() if entry.end else "")
             for entry in asked.treatments
         ),
     )
+
+
+def _marked(
+    entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask, find_drawn: FindDrawn
+) -> dict[tuple[str, int], Placed]:
+    """The marks of one lesion by visit, those of a visit in one series."""
+    marks: dict[tuple[str, int], Placed] = {}
+    for number, series, mark in placements(entry, visits, find_mask, find_drawn):
+        before = marks.get((entry.id, number), Placed(series, ()))
+        if before.series != series:
+            raise _two_series(entry.id, visits[number])
+        together = (*before.marks, mark)
+        if len(together) > 1 and any(isinstance(each, Outline) for each in together):
+            raise _beside_an_outline(entry.id, visits[number])
+        marks[entry.id, number] = replace(before, marks=together)
+    return marks
+
+
+def _unknown_visits(entry: LesionEntry, visits: tuple[Visit, ...]) -> Iterator[Problem]:
+    """What was reported of a visit that is not there, and so stands beside nothing."""
+    known = {"baseline", *(visit.date for visit in visits)}
+    for number, told in enumerate(entry.reported, start=1):
+        if told.visit not in known:
+            yield Problem(
+                "W-REPORTED-VISIT",
+                f"lesion {entry.id}, reported {number}",
+                f"visit '{told.visit}'",
+                f"baseline or one of {', '.join(visit.date for visit in visits)}",
+                "correct the date",
+            )
 
 
 def _choices(visit: VisitRecord) -> Iterator[Problem]:

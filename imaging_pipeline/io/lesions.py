@@ -45,7 +45,7 @@ def find(scans: Path, lesions_file: Path | None) -> tuple[LesionFile, Path]:
             expected=f"{NAMES[0]} in the scan folder, or --lesions",
             remedy="write one: `imaging-pipeline schema lesions` says how",
         )
-    return LesionFile(patients=tuple(patients)), scans
+    return validated(LesionFile, {"patients": patients}, "the lesion files of the scan folder"), scans
 
 
 def read_lesions(path: Path, base: Path | None = None) -> LesionFile:

@@ -133,6 +133,72 @@ def test_a_prompt_outside_every_series_is_refused_by_its_lesion(scans, tmp_path)
     assert "E-PROMPT-SERIES lesion L4, prompt 1" in outcome.output
 
 
+def asked(scans: Path, *patients: dict) -> Path:
+    path = scans / "marks.yaml"
+    path.write_text(json.dumps({"patients": patients}))
+    return path
+
+
+def mass_of(scans: Path) -> dict:
+    (patient,) = yaml.safe_load((scans / "lesions.yaml").read_text())["patients"]
+    return next(entry for entry in patient["lesions"] if entry["id"] == "AX")
+
+
+def test_a_bad_prompt_costs_its_own_lesion_only(scans, tmp_path):
+    bad = {"id": "BAD", "kind": "bone", "prompts": [{"point": [0, 0, 9999]}]}
+    mass = {**mass_of(scans), "reported": [{"visit": "2023-11-11", "statement": "SD", "source": "letter"}]}
+    path = asked(scans, {"patient": "SAMPLE-001", "lesions": [bad, mass]}, {"patient": "NOBODY", "lesions": [bad]})
+    outcome = run(scans, tmp_path / "out", "--lesions", str(path))
+    assert outcome.exit_code == 5
+    assert "E-PROMPT-SERIES lesion BAD, prompt 1" in outcome.output
+    issues = {issue["code"]: issue["subject"] for issue in json.loads((tmp_path / "out" / "issues.json").read_text())}
+    assert issues["W-REPORTED-VISIT"] == "lesion AX, reported 1"
+    assert issues["W-LESIONS-UNMATCHED"] == "patient 2 of the lesion file"
+    assert "NOBODY" not in (tmp_path / "out" / "issues.json").read_text()
+    rows = (tmp_path / "out" / "measurements.csv").read_text()
+    assert ",AX," in rows
+    assert ",BAD," not in rows
+
+
+@pytest.mark.parametrize(
+    ("patients", "said"),
+    [
+        ([{"lesions": []}], "at least 1 item"),
+        ([{"patient": "A", "lesions": [{"id": "L", "kind": "bone"}]}] * 2, "each patient once; entry 2"),
+        ([{"lesions": [{"id": "L", "kind": "bone"}] * 2}], "each lesion id once; entry 2"),
+    ],
+)
+def test_a_lesion_file_that_says_a_thing_twice_or_nothing_is_refused(patients, said, scans, tmp_path):
+    outcome = run(scans, tmp_path / "out", "--lesions", str(asked(scans, *patients)))
+    assert outcome.exit_code == 2
+    assert said in outcome.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "SCANS", "--config", str(ROOT / "configs/mpnst.yaml"), "--out", "/proc/x"],
+        ["sample", "/proc/x", "--mini"],
+        ["sample", "FILE", "--mini"],
+        ["convert", "SERIES", "--out", "/proc/x/a.nii.gz"],
+        ["convert", "SERIES", "--out", "FOLDER.nii.gz"],
+    ],
+    ids=" ".join,
+)
+def test_no_place_to_write_to_is_exit_7(command, scans, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder.nii.gz").mkdir()
+    places = {
+        "SCANS": scans,
+        "SERIES": series_folders(scans, "chest")[0],
+        "FILE": tmp_path / "file",
+        "FOLDER.nii.gz": tmp_path / "folder.nii.gz",
+    }
+    outcome = CliRunner().invoke(cli, [str(places.get(word, word)) for word in command])
+    assert outcome.exit_code == 7, outcome.output
+    assert "E-OUTPUT" in outcome.output
+
+
 def test_an_output_that_cannot_be_written_is_exit_7(scans, tmp_path):
     (tmp_path / "out").write_text("a file in the way")
     assert run(scans, tmp_path / "out").exit_code == 7
