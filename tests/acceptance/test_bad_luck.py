@@ -13,12 +13,14 @@ from click.testing import CliRunner
 
 from imaging_pipeline import batch
 from imaging_pipeline.cli import cli
-from imaging_pipeline.config import Config, PatientLesions
+from imaging_pipeline.config import Config, LesionEntry, PatientLesions
+from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.io.patients import PatientRecord
 from imaging_pipeline.io.record import read_case
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "sample_data" / "mini"
+LESION = LesionEntry(id="L4", kind=Kind.BONE)
 
 
 def run(scans: Path, out: Path, *more: str):
@@ -242,7 +244,7 @@ def test_a_worker_that_dies_costs_its_own_case_only(tmp_path, monkeypatch):
     import deadly
 
     jobs = [
-        batch.Job(PatientRecord(name, name, ()), PatientLesions(lesions=()), tmp_path, Config(), tmp_path)
+        batch.Job(PatientRecord(name, name, ()), PatientLesions(lesions=(LESION,)), tmp_path, Config(), tmp_path)
         for name in ("c0", "c1", "c2", "c3", "c4", "c5")
     ]
     outcomes = {outcome.name: outcome for outcome in batch.each(deadly.work, jobs, 2)}
