@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imaging_pipeline.config import MeasureConfig
-from imaging_pipeline.criteria.documents import answer, answer_lines, loads
+from imaging_pipeline.criteria.documents import answer, answer_lines, answer_or_error, loads
 from imaging_pipeline.criteria.exact import plain
 from imaging_pipeline.criteria.table import answer_table, read_rows, to_rows
 from imaging_pipeline.domain.case import Measurement, Segmented
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.io.text import read_text
+
+if TYPE_CHECKING:
+    from imaging_pipeline.io.readback import Reading
 
 
 def measure_files(image: Path, mask_file: Path, label: str, kind: Kind, series_uid: str | None) -> dict[str, Any]:
@@ -65,13 +70,23 @@ def _evidence(measurements: tuple[Measurement, ...], to_index: Any) -> dict[str,
 
 
 def assess_file(path: Path, criteria: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The answers to a JSON document, JSON lines, or a CSV with one row per lesion and visit.
+    """The answers to a JSON document, JSON lines, a CSV with one row per lesion and visit, or an export of ours.
+
+    Exports are told by their content: the tidy table, SDTM tumour results, a
+    TID 1500 report. Each of their patients is answered alone, as those of a table.
 
     Raises
     ------
-    ConfigurationError
+    ConfigurationError, RefusedError
         When the document does not say what it must; in JSON lines the answer says so instead.
     """
+    exported = _exported(path)
+    if exported:
+        from imaging_pipeline.io.readback import timeline
+
+        for reading in exported:
+            yield {"patient": reading.case, **answer_or_error(partial(timeline, reading), criteria)}
+        return
     text = read_text(path)
     if path.suffix == ".jsonl":
         yield from answer_lines(text.splitlines(), criteria)
@@ -79,6 +94,19 @@ def assess_file(path: Path, criteria: tuple[str, ...]) -> Iterator[dict[str, Any
         yield from answer_table(read_rows(text), criteria)
     else:
         yield answer(loads(text), criteria)
+
+
+def _exported(path: Path) -> tuple[Reading, ...]:
+    """The patients of an export of ours; the readers, slow to start, are called only for what looks like one."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    columns = head.partition(b"\n")[0].removeprefix(codecs.BOM_UTF8).strip().split(b",")
+    tidy = {b"case", b"lesion", b"quantity", b"value"} <= set(columns)
+    if tidy or head[128:132] == b"DICM" or head.startswith(b"HEADER RECORD") or b'"datasetJSONVersion"' in head:
+        from imaging_pipeline.io.readback import readings
+
+        return readings(path)
+    return ()
 
 
 def answers_as_csv(answers: Iterable[dict[str, Any]]) -> str:

@@ -8,7 +8,8 @@ that was not measured, so that it is not evaluated at that visit.
 from __future__ import annotations
 
 import csv
-import json
+import struct
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -35,13 +36,15 @@ from imaging_pipeline.domain.case import (
 from imaging_pipeline.domain.codes import Code
 from imaging_pipeline.domain.lesions import Kind, Lesion, Role
 from imaging_pipeline.domain.quantities import CATALOGUE, Needs
-from imaging_pipeline.errors import ConfigurationError
+from imaging_pipeline.errors import ConfigurationError, RefusedError
 from imaging_pipeline.io.datasets import read_dataset
 from imaging_pipeline.io.documents import document_of
+from imaging_pipeline.io.foreign import content_of
 from imaging_pipeline.io.sr import read_measurements
 from imaging_pipeline.io.structured_report import CATEGORIES, STATES, TUMOR_STATE
 from imaging_pipeline.io.tables import MEASUREMENT_COLUMNS, chosen, printed
 from imaging_pipeline.io.terminology import METHODS
+from imaging_pipeline.io.xpt import LIBRARY, read_xpt
 
 _EVIDENCE: Mapping[str, Evidence] = {
     "segmented": Segmented(""),
@@ -66,6 +69,10 @@ _STATES = {
     Outcome.NOT_EVALUABLE: "not_evaluated",
 }
 _ROLES = {"TARGET": Role.TARGET, "NON-TARGET": Role.NON_TARGET, "NEW": Role.NEW}
+
+
+#: What a damaged file ends in, wherever its reading stops.
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error, csv.Error, UserWarning)
 
 
 @dataclass(frozen=True)
@@ -102,24 +109,42 @@ class _Said:
 def readings(path: Path) -> tuple[Reading, ...]:
     """The patients of an exported file, or of a folder of reports; none when it is no export of ours.
 
+    A report states one visit: those beside it state the others of its patient.
+
     Raises
     ------
     ConfigurationError, RefusedError
         When it is one and cannot be read.
     """
-    return tuple(_patients(_statements(path)))
+    try:
+        with warnings.catch_warnings():
+            # Where pydicom would guess at a text or a number, we do not.
+            warnings.simplefilter("error", UserWarning)
+            return tuple(_patients(_statements(path)))
+    except _DAMAGE as error:
+        raise RefusedError(
+            "E-EXPORT-DAMAGED",
+            path.name,
+            found=f"an entry missing or malformed ({type(error).__name__})",
+            expected="measurements as this package exports them",
+            remedy="export it again",
+        ) from error
 
 
 def _statements(path: Path) -> Iterator[_Said]:
+    """What a file says, whatever its name: the kind of file is told by how it begins."""
     if path.is_dir():
-        for report in sorted(path.rglob("*_sr.dcm")):
-            yield from _reported(report)
-    elif path.suffix == ".dcm":
-        yield from _reported(path)
-    elif path.suffix == ".csv":
-        yield from _tabulated(path)
-    elif path.suffix == ".json" and _is_dataset(path):
+        yield from _of_reports(sorted(path.rglob("*_sr.dcm")))
+        return
+    content = content_of(path)
+    if content[128:132] == b"DICM":
+        mine = str(document_of(path).PatientID)
+        reports = sorted({path, *path.parent.glob("*_sr.dcm")})
+        yield from (said for said in _of_reports(reports) if said.case == mine)
+    elif content.startswith(LIBRARY) or _is_dataset(content):
         yield from _resulted(path)
+    else:
+        yield from _tabulated(content)
 
 
 def timeline(reading: Reading) -> dict[str, Any]:
@@ -186,8 +211,8 @@ def _finding(
 # ---- Tidy CSV
 
 
-def _tabulated(path: Path) -> Iterator[_Said]:
-    rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+def _tabulated(content: bytes) -> Iterator[_Said]:
+    rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
     if not rows or not set(MEASUREMENT_COLUMNS) <= set(rows[0]):
         return
     dates: dict[str, dict[str, str]] = defaultdict(dict)
@@ -219,26 +244,28 @@ def _armed(text: str) -> str:
 # ---- SDTM
 
 
-def _is_dataset(path: Path) -> bool:
-    try:
-        return "datasetJSONVersion" in json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError):
-        return False
+def _is_dataset(content: bytes) -> bool:
+    return content.lstrip().startswith(b"{") and b'"datasetJSONVersion"' in content
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    content = content_of(path)
+    return read_xpt(content) if content.startswith(LIBRARY) else read_dataset(path)
 
 
 def _resulted(path: Path) -> Iterator[_Said]:
     """The accepted records of TR, with sites from TU beside it."""
-    rows = read_dataset(path)
+    rows = _rows(path)
     if not rows or "TRTESTCD" not in rows[0]:
         raise ConfigurationError(
             "E-DATASET",
             path.name,
             found="another dataset than TR",
             expected="tumour results (TR), with TU beside it",
-            remedy="name tr.json",
+            remedy="name tr.json or tr.xpt",
         )
-    beside = path.with_name("tu.json")
-    identified = read_dataset(beside) if beside.exists() else []
+    beside = path.with_name(f"tu{path.suffix}")
+    identified = _rows(beside) if beside.exists() else []
     known = {(row["USUBJID"], row["TULNKID"]): row for row in identified}
     flagged = any(row.get("TRACPTFL") for row in rows)
     for row in (defaultdict(str, row) for row in rows):
@@ -268,6 +295,23 @@ def _outcome(row: Mapping[str, str]) -> Outcome:
 
 
 # ---- Structured reports
+
+
+def _of_reports(paths: Iterable[Path]) -> Iterator[_Said]:
+    first: dict[str, tuple[int, str]] = {}
+    for path in paths:
+        for said in _reported(path):
+            first[said.case] = min(first.get(said.case, (said.visit[0], path.name)), (said.visit[0], path.name))
+            yield said
+    for number, name in first.values():
+        if number:
+            raise RefusedError(
+                "E-REPORT-BASELINE",
+                name,
+                found=f"reports from visit {number} on",
+                expected="the baseline's report beside it",
+                remedy="put the reports of all visits into one folder",
+            )
 
 
 def _reported(path: Path) -> Iterator[_Said]:

@@ -5,11 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+from dataclasses import replace
+from random import Random
 
 import pytest
 from click.testing import CliRunner
 
 from imaging_pipeline.cli import cli
+from imaging_pipeline.config import Config
+from imaging_pipeline.io.exports import export_all
+from imaging_pipeline.io.tables import write_tables
+from tests.io.exported import mini
 
 HEADER = "patient,visit,date,lesion,role,longest_diameter_mm,mean_hu\n"
 GOOD = "P1,b,2024-01-01,T1,target,50,80\nP1,V1,2024-03-01,T1,target,30,60\n"
@@ -83,3 +90,67 @@ def test_scores_are_shown_as_they_are_and_do_not_leave_as_csv(assess):
 def test_the_documents_have_a_schema():
     schema = json.loads(CliRunner().invoke(cli, ["schema", "assess"]).stdout)
     assert set(schema["discriminator"]["mapping"]) == {"timeline", "responses", "components", "candidates", "scores"}
+
+
+# ---- What this package exported
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    export_all(*mini(), folder, Config())
+    return folder
+
+
+EXPORTS = ("csv/measurements.csv", "sdtm/tr.json", "sdtm/tr.xpt", "dicom/2024-02-20_sr.dcm")
+
+
+@pytest.mark.parametrize("place", EXPORTS)
+def test_an_export_is_judged_as_the_run_judged(exported, place):
+    outcome = CliRunner().invoke(cli, ["assess", str(exported / place), "--json"])
+    assert outcome.exit_code == 0, outcome.output
+    with (exported / "csv" / "assessments.csv").open(newline="") as stream:
+        stated = [row for row in csv.DictReader(stream) if row["criterion"] == "recist-1.1"]
+    answered = json.loads(outcome.stdout)
+    assert len(answered["visits"]) == 3
+    words = [(each["overall"], each["target"], each["non_target"]) for each in answered["visits"][1:]]
+    assert words == [(row["overall"], row["target"], row["non_target"]) for row in stated[1:]]
+
+
+def test_the_table_of_a_results_folder_answers_case_by_case(exported, tmp_path):
+    case, _ = mini()
+    write_tables((case, replace(case, case="p-other")), tmp_path)
+    outcome = CliRunner().invoke(cli, ["assess", str(tmp_path / "measurements.csv"), "--json"])
+    told = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert sorted(each.pop("patient") for each in told) == sorted([case.case, "p-other"])
+    assert told[0] == told[1]
+
+
+def test_a_report_without_its_baseline_is_refused(exported, tmp_path):
+    shutil.copy(exported / "dicom" / "2024-02-20_sr.dcm", tmp_path)
+    outcome = CliRunner().invoke(cli, ["assess", str(tmp_path / "2024-02-20_sr.dcm")])
+    assert outcome.exit_code == 4
+    assert outcome.stderr.startswith("E-REPORT-BASELINE 2024-02-20_sr.dcm")
+
+
+def test_an_outline_is_no_table_of_measurements(exported):
+    outlines, *_ = (exported / "dicom").glob("*_seg_*.dcm")
+    outcome = CliRunner().invoke(cli, ["assess", str(outlines)])
+    assert (outcome.exit_code, outcome.stderr.count("\n")) == (4, 1)
+
+
+@pytest.mark.parametrize("place", EXPORTS)
+def test_a_damaged_export_is_refused_or_judged_but_never_breaks(exported, tmp_path, place):
+    whole, chance = (exported / place).read_bytes(), Random(7)
+    path = tmp_path / "damaged"
+    for _ in range(60):
+        content = bytearray(whole)
+        if chance.random() < 0.5:
+            del content[chance.randrange(len(content)) :]
+        for _ in range(chance.randrange(1, 20)):
+            if content:
+                content[chance.randrange(len(content))] = chance.randrange(256)
+        path.write_bytes(content)
+        outcome = CliRunner().invoke(cli, ["assess", str(path)])
+        assert outcome.exception is None or isinstance(outcome.exception, SystemExit), outcome.exc_info
+        assert outcome.exit_code in (0, 2, 4, 5)
