@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import pandas as pd
 import pyreadstat
@@ -353,8 +354,8 @@ def test_pyrecist_gets_the_targets_alone_as_it_asks_for_them():
     assert {row["lesion_label_alias"] for row in rows} == {"A"}
     assert {row["lesion_category"] for row in rows} == {"target"}
     assert {int(row["patient_id"]) for row in rows} == {patient_number(case)}
-    sums = [str(each.sum_mm) for each in case.assessments if each.criterion == "recist-1.1"]
-    assert [row["measurement"] for row in rows] == sums
+    sums = [each.sum_mm for each in case.assessments if each.criterion == "recist-1.1"]
+    assert [Decimal(row["measurement"]) for row in rows] == sums
 
 
 def test_a_visit_pyrecist_would_misread_is_left_out_by_name():
