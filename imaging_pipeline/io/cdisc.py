@@ -2,7 +2,9 @@
 
 TU says which lesions there are, TR what was found of each at each visit, RS how
 it was judged. Sums of diameters in TR are the assessing system's own, not
-derived by the sponsor. Study days count from a reference start date that only
+derived by the sponsor. A record counts as accepted once a reader signed its
+visit, and of several criteria RECIST's response is the one its results are
+related to. A case is a set of datasets of its own. Study days count from a reference start date that only
 the trial knows: without one they stay empty.
 
 Source: SDTM 3.4 (TU, TR, RS; RELREC, SUPP--), SDTM IG 3.4 6.3.12; NCI controlled terminology: TUTESTCD C96784,
@@ -19,6 +21,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from imaging_pipeline.config import ExportConfig, ReaderConfig
+from imaging_pipeline.corrections import signature
 from imaging_pipeline.domain.case import Assessment, Case, Edited, Measurement, Outcome, Reported, Review, Visit
 from imaging_pipeline.domain.codes import Code
 from imaging_pipeline.domain.digests import digest
@@ -65,6 +68,7 @@ _RESPONSES = (
     ("OVRLRESP", "Overall Response", "overall"),
 )
 _BEST = ("BESTRESP", "Best Response")
+_FIRST = "recist-1.1"
 
 
 def datasets(case: Case, trial: ExportConfig) -> tuple[Dataset, ...]:
@@ -132,6 +136,21 @@ class _View:
         return links
 
     @cached_property
+    def signed(self) -> frozenset[int]:
+        """The visits whose numbers, as they stand, a reader signed."""
+        return frozenset(
+            act.visit
+            for act in self.case.reviews
+            if act.act == "sign" and act.judged == signature(self.case.measurements, act.visit)
+        )
+
+    @cached_property
+    def related(self) -> Mapping[int, Assessment]:
+        """The one judgement of a visit that its results are related to: RECIST's, else that of the first criterion."""
+        judged = sorted(self.case.assessments, key=lambda each: each.criterion != _FIRST)
+        return {each.visit: each for each in reversed(judged) if each.overall}
+
+    @cached_property
     def acts(self) -> Mapping[str, Review]:
         """What a reader took a lesion for, by lesion: split or merged."""
         return {act.lesion_id: act for act in self.case.reviews if act.finding in _IDENTIFICATIONS}
@@ -147,12 +166,12 @@ class _View:
     def reader(self, evaluator: str) -> ReaderConfig:
         return self.trial.readers.get(evaluator, ReaderConfig())
 
-    def evaluated(self, prefix: str, evaluator: str, *, accepted: bool = True) -> Row:
+    def evaluated(self, prefix: str, evaluator: str, visit: Visit, *, accepted: bool = True) -> Row:
         reader = self.reader(evaluator)
         return {
             f"{prefix}EVAL": reader.evaluator,
             f"{prefix}EVALID": reader.evaluator_id or evaluator.upper(),
-            f"{prefix}ACPTFL": "Y" if accepted else None,
+            f"{prefix}ACPTFL": "Y" if accepted and visit.number in self.signed else None,
         }
 
     def when(self, prefix: str, visit: Visit, day: str = "") -> Row:
@@ -232,7 +251,7 @@ def _identification(
         "TULOC": location(lesion.place) or None,
         "TULAT": lesion.laterality.upper() or None,
         "TUMETHOD": METHODS.get(series.modality) if series else None,
-        **view.evaluated("TU", evaluator),
+        **view.evaluated("TU", evaluator, visit),
         **view.when("TU", visit, series.date if series else ""),
     }
 
@@ -326,7 +345,7 @@ def _about(view: _View, lesion: Lesion, visit: Visit, evaluator: str, series_uid
         "TRSPID": lesion.lesion_id,
         "TRLNKID": view.link(lesion, evaluator),
         "TRLNKGRP": _assessment_group(visit),
-        **view.evaluated("TR", evaluator, accepted=accepted),
+        **view.evaluated("TR", evaluator, visit, accepted=accepted),
         **view.when("TR", visit, view.scanned(visit, series_uid)),
     }
 
@@ -350,7 +369,7 @@ def _sums(view: _View, visit: Visit) -> Iterator[Row]:
             "TRSTRESC": text,
             "TRSTRESN": assessment.sum_mm,
             "TRSTRESU": "mm",
-            **view.evaluated("TR", assessment.evaluator),
+            **view.evaluated("TR", assessment.evaluator, visit),
             **view.when("TR", visit),
         }
 
@@ -381,15 +400,16 @@ def _responses(view: _View) -> Iterator[Row]:
 
 def _response(view: _View, assessment: Assessment, test_code: str, test: str, answer: str) -> Row:
     visit = view.visits[assessment.visit]
+    related = test_code == "OVRLRESP" and view.related.get(visit.number) is assessment
     return {
         **view.subject,
-        "RSLNKGRP": _assessment_group(visit) if test_code == "OVRLRESP" else None,
+        "RSLNKGRP": _assessment_group(visit) if related else None,
         "RSTESTCD": test_code,
         "RSTEST": test,
         "RSCAT": CATEGORIES.get(assessment.criterion, assessment.criterion.upper()),
         "RSORRES": answer,
         "RSSTRESC": answer,
-        **view.evaluated("RS", assessment.evaluator),
+        **view.evaluated("RS", assessment.evaluator, visit),
         **view.when("RS", visit),
     }
 

@@ -55,7 +55,11 @@ def export_dicom(case: Case, values: Values, folder: Path, config: Config | None
 
 
 def export_sdtm(case: Case, values: Values, folder: Path, config: Config) -> tuple[Path, ...]:  # noqa: ARG001
-    """Write a case as SDTM datasets, as Dataset-JSON and as transport files, with their define.xml."""
+    """Write a case as SDTM datasets, as Dataset-JSON and as transport files, with their define.xml.
+
+    Each case has a set of its own, numbered for itself: a study's datasets are
+    those of all its cases, one after the other.
+    """
     place = folder / "sdtm"
     trial = config.trial
     day = max((visit.date for visit in case.visits if visit.date), default="1970-01-01")

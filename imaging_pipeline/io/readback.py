@@ -37,6 +37,7 @@ from imaging_pipeline.domain.codes import Code
 from imaging_pipeline.domain.lesions import Kind, Lesion, Role
 from imaging_pipeline.domain.quantities import CATALOGUE, Needs
 from imaging_pipeline.errors import ConfigurationError, RefusedError
+from imaging_pipeline.io.cdisc import MACHINE
 from imaging_pipeline.io.datasets import read_dataset
 from imaging_pipeline.io.documents import document_of
 from imaging_pipeline.io.foreign import content_of
@@ -254,7 +255,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _resulted(path: Path) -> Iterator[_Said]:
-    """The accepted records of TR, with sites from TU beside it."""
+    """The records of TR, at a visit with accepted ones those alone; sites from TU beside it."""
     rows = _rows(path)
     if not rows or "TRTESTCD" not in rows[0]:
         raise ConfigurationError(
@@ -267,10 +268,11 @@ def _resulted(path: Path) -> Iterator[_Said]:
     beside = path.with_name(f"tu{path.suffix}")
     identified = _rows(beside) if beside.exists() else []
     known = {(row["USUBJID"], row["TULNKID"]): row for row in identified}
-    flagged = any(row.get("TRACPTFL") for row in rows)
+    accepted = {(row["USUBJID"], row["VISITNUM"]) for row in rows if row.get("TRACPTFL")}
     for row in (defaultdict(str, row) for row in rows):
         quantity = _QUANTITIES.get(row["TRTESTCD"], "")
-        if (flagged and not row["TRACPTFL"]) or not (quantity or row["TRTESTCD"] == "TUMSTATE"):
+        passed_over = not row["TRACPTFL"] and (row["USUBJID"], row["VISITNUM"]) in accepted
+        if passed_over or not (quantity or row["TRTESTCD"] == "TUMSTATE"):
             continue
         lesion = known.get((row["USUBJID"], row["TRLNKID"]), {})
         yield _Said(
@@ -283,6 +285,7 @@ def _resulted(path: Path) -> Iterator[_Said]:
             outcome=_outcome(row),
             quantity=quantity,
             value=Decimal(row["TRSTRESN"] or 0),
+            evidence="segmented" if row["TREVALID"] == MACHINE.upper() else "edited",
             modality=_MODALITIES.get(row["TRMETHOD"], ""),
             series_uid=row["TRREFID"],
         )

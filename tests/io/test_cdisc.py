@@ -12,6 +12,7 @@ import pyreadstat
 import pytest
 
 from imaging_pipeline.config import Config, ExportConfig, ReaderConfig
+from imaging_pipeline.corrections import signature
 from imaging_pipeline.criteria.documents import answer
 from imaging_pipeline.domain.case import Edited, Measurement, Review, Sighting
 from imaging_pipeline.domain.digests import digest
@@ -240,13 +241,33 @@ def test_one_identification_per_lesion_and_every_number_as_printed():
 def test_records_are_related():
     found = tables(mini()[0])
     assert {row["TRLNKID"] for row in found["TR"]} - {None} == {row["TULNKID"] for row in found["TU"]}
-    overall = {row["RSLNKGRP"] for row in found["RS"] if row["RSTESTCD"] == "OVRLRESP"}
+    overall = {row["RSLNKGRP"] for row in found["RS"] if row["RSTESTCD"] == "OVRLRESP"} - {None}
     assert overall == {"A2", "A3"} <= {row["TRLNKGRP"] for row in found["TR"]}
     related = [(row["RDOMAIN"], row["IDVAR"], row["RELTYPE"], row["RELID"]) for row in found["RELREC"]]
     assert related[:2] == [("TU", "TULNKID", "ONE", "TUTR"), ("TR", "TRLNKID", "MANY", "TUTR")]
     assert related[2:] == [("TR", "TRLNKGRP", "MANY", "TRRS"), ("RS", "RSLNKGRP", "ONE", "TRRS")]
     uids = {row["QVAL"] for row in found["SUPPTU"] if row["QNAM"] == "TUTRKUID"}
     assert uids == {lesion.tracking_uid for lesion in mini()[0].lesions}
+
+
+def test_one_response_a_visit_is_related_to_its_results():
+    found = tables(mini()[0])
+    linked = [(row["RSLNKGRP"], row["RSCAT"], row["RSTESTCD"]) for row in found["RS"] if row["RSLNKGRP"]]
+    assert sum(row["RSTESTCD"] == "OVRLRESP" for row in found["RS"]) > len(linked)
+    assert linked == [("A2", "RECIST 1.1", "OVRLRESP"), ("A3", "RECIST 1.1", "OVRLRESP")]
+
+
+def test_nothing_counts_as_accepted_before_a_reader_signs_the_visit():
+    case, _ = mini()
+    signed = Review("reader A", "2023-10-19", "sign", 1, signature(case.measurements, 1), "")
+    stale = replace(signed, visit=2)
+
+    def accepted(reviews):
+        found = tables(replace(case, reviews=reviews))
+        return {row["VISITNUM"] for name in ("TU", "TR", "RS") for row in found[name] if row[f"{name}ACPTFL"]}
+
+    assert accepted(()) == set()
+    assert accepted((signed, stale)) == {2}
 
 
 def test_a_lesion_that_was_not_measured_is_absent_or_not_done():
@@ -338,7 +359,9 @@ def test_two_readers_bear_the_names_the_trial_gives_them():
             }
         }
     )
-    read = replace(case, measurements=(*edits, *case.measurements), reviews=tuple(acts))
+    measurements = (*edits, *case.measurements)
+    signed = Review("reader A", "2023-05-31", "sign", 0, signature(measurements, 0), "")
+    read = replace(case, measurements=measurements, reviews=(*acts, signed))
     found = tables(read, trial)
     rows = [row for row in found["TR"] if (row["TRTESTCD"], row["TRSPID"], row["VISITNUM"]) == ("LDIAM", "AX", 1)]
     assert sorted((row["TREVALID"], row["TRLNKID"], row["TRSTRESC"], row["TRACPTFL"]) for row in rows) == [

@@ -11,8 +11,10 @@ import pytest
 
 from imaging_pipeline import plugins
 from imaging_pipeline.config import AssessConfig, Config
+from imaging_pipeline.corrections import signature
 from imaging_pipeline.criteria.documents import answer
-from imaging_pipeline.domain.case import Outcome
+from imaging_pipeline.domain.case import Edited, Outcome, Review
+from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.lesions import Kind, Role
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import ConfigurationError
@@ -278,6 +280,21 @@ def test_a_node_is_read_back_as_one(tmp_path):
     for place in READ_BACK:
         (reading,) = readings(tmp_path / place)
         assert [lesion.kind for lesion in reading.lesions if lesion.lesion_id == "AX"] == [Kind.NODE]
+
+
+def test_a_readers_number_is_read_back_before_the_machines_signed_or_not(tmp_path):
+    case, values = mini()
+    act = Review("reader A", "2023-05-30", "adjust", 0, "", "", lesion_id="AX")
+    edited = replace(
+        chosen(case.measurements)["AX", 0, "longest_diameter"], value=51.5, evidence=Edited("", digest(act))
+    )
+    numbers = (*case.measurements, edited)
+    signed = Review("reader A", "2023-05-31", "sign", 0, signature(numbers, 0), "")
+    for reviews in ((act,), (act, signed)):
+        export_sdtm(replace(case, measurements=numbers, reviews=reviews), values, tmp_path, Config())
+        (reading,) = readings(tmp_path / "sdtm" / "tr.json")
+        assert chosen(reading.measurements)["AX", 0, "longest_diameter"].value == 51.5
+        assert len(reading.visits) == 3
 
 
 def test_other_files_are_no_exports_of_ours(tmp_path):
