@@ -7,13 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imaging_pipeline import __version__
-from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem, Severity, one_line
+from imaging_pipeline.errors import ConfigurationError, NothingToDoError, PipelineError, Problem, Severity, one_line
 
 if TYPE_CHECKING:
     from imaging_pipeline.config import Config
@@ -28,6 +29,9 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 
 #: A terminal holds about so many lines.
 SHOWN_CASES = 30
+
+#: Numbers that one line of a table holds.
+SHOWN_NUMBERS = 3
 
 EXIT_CODES = """\b
 Exit codes:
@@ -60,7 +64,7 @@ def _example(line: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Every command shows one line that works."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function.__doc__ = f"{function.__doc__}\n\n\b\nExample:\n  imaging-pipeline {line}"
+        function.__doc__ = f"{cleandoc(function.__doc__ or '')}\n\n\b\nExample:\n  imaging-pipeline {line}"
         return function
 
     return decorate
@@ -106,22 +110,46 @@ def sample(folder: Path, seed: int, visits: int, patients: int, mini: bool, garb
 @AS_JSON
 @_example("index scans --config configs/mpnst.yaml")
 def index(scans: Path, config_file: Path | None, archives: bool, as_json: bool) -> None:
-    """Tell what a folder holds: patients, visits, series, roles, and whether each series' geometry can be trusted."""
+    """Tell what a folder holds: patients, visits, series, roles, and whether each series' geometry can be trusted.
+
+    What objects among the scans (SEG, RTSTRUCT, SR, presentation states) draw is listed with the label by which a
+    lesion file's `from` finds it, and the numbers that reports state.
+    """
     from tempfile import TemporaryDirectory
 
     from imaging_pipeline.io.folder import index as index_folder
     from imaging_pipeline.io.folder import index_document
+    from imaging_pipeline.io.offers import offers_among
 
     with TemporaryDirectory() as room:
         found = index_folder(scans, _config(config_file), archives=Path(room) if archives else None)
-    document = index_document(found)
+        document = index_document(found, offers_among(found))
     if as_json:
         _print_json(document)
-        return
+    else:
+        _print_index(document)
+    if not found.patients:
+        raise NothingToDoError(
+            "E-NOTHING",
+            "scan folder",
+            found=f"no readable series, {len(found.rejected)} files refused",
+            expected="DICOM",
+            remedy="give the folder that holds the scans; `--archives` looks into zip and tar files",
+        )
+
+
+def _print_index(document: dict[str, Any]) -> None:
+    """Series by series, then what the objects among them offer, then the files that were refused."""
+    listed = [
+        (patient["case"], visit["date"], series)
+        for patient in document["patients"]
+        for visit in patient["visits"]
+        for series in visit["series"]
+    ]
     rows = [
         (
-            patient["case"],
-            visit["date"],
+            case,
+            date,
             series["modality"],
             series["role"] or "-",
             str(series["slices"]),
@@ -129,13 +157,33 @@ def index(scans: Path, config_file: Path | None, archives: bool, as_json: bool) 
             series["verdict"],
             " ".join(problem["code"] for problem in series["issues"]),
         )
-        for patient in document["patients"]
-        for visit in patient["visits"]
-        for series in visit["series"]
+        for case, date, series in listed
     ]
     _print_table(("case", "visit", "modality", "role", "slices", "spacing mm", "verdict", "problems"), rows)
+    offers = [
+        (
+            case,
+            date,
+            offer["from"] or "-",
+            offer["label"] or "-",
+            offer["series_uid"] or "-",
+            _stated(offer["reported"]),
+        )
+        for case, date, series in listed
+        for offer in series["offers"]
+    ]
+    if offers:
+        click.echo("drawn or stated by objects among the scans; a lesion file takes `from` and `label`:")
+        _print_table(("case", "visit", "from", "label", "series", "reported"), offers)
     for refused in document["rejected_files"]:
         click.echo(one_line(f"{refused['code']} {refused['path']}"), err=True)
+
+
+def _stated(reported: Sequence[dict[str, Any]]) -> str:
+    """The first numbers a report states of a lesion, and how many more."""
+    first = [f"{each['quantity']} {each['value']} {each['unit']}" for each in reported[:SHOWN_NUMBERS]]
+    rest = len(reported) - len(first)
+    return ", ".join([*first, f"{rest} more with --json"] if rest else first)
 
 
 @cli.command()
@@ -152,7 +200,7 @@ def run(
 ) -> None:
     """Follow every patient of a folder; a second run on unchanged input does no pixel work."""
     from imaging_pipeline.batch import run as run_batch
-    from imaging_pipeline.io.tables import COHORT_COLUMNS, SUMMARY_COLUMNS, cohort_rows, summary_rows
+    from imaging_pipeline.io.tables import COHORT_COLUMNS, SUMMARY_COLUMNS, cohort_rows, response_lines, summary_rows
 
     config = _config(config_file)
     with _progress() as report:
@@ -162,6 +210,8 @@ def run(
     _print_problems([problem for problem in outcome.problems if problem.severity is Severity.ERROR])
     if len(outcome.cases) == 1:
         _print_table(SUMMARY_COLUMNS, summary_rows(outcome.cases[0]))
+        for line in response_lines(outcome.cases[0]):
+            click.echo(line)
     elif outcome.cases:
         _print_table(COHORT_COLUMNS, cohort_rows(outcome.cases)[:SHOWN_CASES])
         if len(outcome.cases) > SHOWN_CASES:
@@ -370,8 +420,11 @@ def review(results: Path, port: int, reader: str, adjudicator: bool) -> None:
     from datetime import UTC, datetime
 
     from imaging_pipeline.batch import redo
+    from imaging_pipeline.results import stored
     from imaging_pipeline.review.desk import Desk
     from imaging_pipeline.review.server import ReviewServer
+
+    stored(results)
 
     def now() -> str:
         return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -18,7 +18,7 @@ from imaging_pipeline.domain.geometry import Grid, Space
 from imaging_pipeline.domain.images import Instance
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.archives import opened
-from imaging_pipeline.io.dicom import SeriesRecord
+from imaging_pipeline.io.dicom import SeriesRecord, verdict_on
 from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.header import File, Header
 from imaging_pipeline.io.memory import headers_as_document, headers_from_document, keep, kept
@@ -27,6 +27,9 @@ from imaging_pipeline.io.prescan import Scanner
 from imaging_pipeline.io.walk import Found, Stamp, regular_files, sha256_of, stamps
 from imaging_pipeline.memory import no_collection
 from imaging_pipeline.stages import code_version
+
+if TYPE_CHECKING:
+    from imaging_pipeline.io.offers import Offered
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
@@ -120,14 +123,20 @@ def with_digests(record: SeriesRecord) -> SeriesRecord:
     return replace(record, series=replace(record.series, instances=instances))
 
 
-def index_document(found: Index) -> dict[str, Any]:
-    """The index as `index --json` prints it."""
+def index_document(found: Index, offered: Mapping[str, Offered] | None = None) -> dict[str, Any]:
+    """The index as `index --json` prints it.
+
+    Parameters
+    ----------
+    offered
+        What the objects of a series offer, by SeriesInstanceUID; without it the document speaks of no offers.
+    """
     return {
         "patients": [
             {
                 "case": patient.case,
                 "visits": [
-                    {"date": visit.date, "series": [_series_document(record) for record in visit.series]}
+                    {"date": visit.date, "series": [_series_document(record, offered) for record in visit.series]}
                     for visit in patient.visits
                 ],
             }
@@ -138,16 +147,20 @@ def index_document(found: Index) -> dict[str, Any]:
     }
 
 
-def _series_document(record: SeriesRecord) -> dict[str, Any]:
+def _series_document(record: SeriesRecord, offered: Mapping[str, Offered] | None) -> dict[str, Any]:
     series = record.series
+    of_objects = (offered or {}).get(series.series_instance_uid)
+    problems = (*record.problems, *(of_objects.problems if of_objects else ()))
+    offers = [offer.document for offer in of_objects.offers] if of_objects else []
     return {
         "series_uid": series.series_instance_uid,
         "modality": series.modality,
         "role": series.role,
         "slices": series.grid.shape[0] if series.grid else len(series.instances),
         "spacing_mm": _spacing_mm(series.grid),
-        "verdict": record.verdict.value,
-        "issues": [problem.document for problem in record.problems],
+        "verdict": verdict_on(problems).value,
+        "issues": [problem.document for problem in problems],
+        **({} if offered is None else {"offers": offers}),
     }
 
 
