@@ -6,7 +6,7 @@ Source: RECIST 1.1 (Eur J Cancer 2009; 45: 228-247) 3.1, 3.2, 4.2, and the RECIS
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import ClassVar, Literal
@@ -15,7 +15,8 @@ from pydantic import ConfigDict
 
 from imaging_pipeline.criteria.exact import ZERO, plain
 from imaging_pipeline.criteria.params import Params
-from imaging_pipeline.criteria.timeline import MEASURABLE_NODE_MM, PATHOLOGICAL_NODE_MM, LengthMm, Name, Timeline
+from imaging_pipeline.criteria.response import Tally
+from imaging_pipeline.criteria.timeline import MEASURABLE_NODE_MM, PATHOLOGICAL_NODE_MM, LengthMm, ListedLesion, Name
 from imaging_pipeline.errors import ConfigurationError, Problem
 
 #: Longest diameter on CT or MRI, where two slices are not more than that (3.1.1).
@@ -268,22 +269,45 @@ def _required(candidate: Candidate, field: str) -> Decimal:
     return value
 
 
-def selection_problems(timeline: Timeline, params: Params) -> tuple[Problem, ...]:
+def selection_problems(baseline: Tally, params: Params) -> tuple[Problem, ...]:
     """What at baseline the paper would not accept; the lesions are judged as they were listed all the same."""
-    problems = []
-    if len(timeline.targets) > MAX_TARGETS:
-        problems.append(_too_many("lesions", len(timeline.targets), MAX_TARGETS))
-    organs = Counter(organ_of(lesion.organ, lesion.node) for lesion in timeline.targets)
-    problems += [
-        _too_many(f"lesions in {organ}", count, MAX_PER_ORGAN)
-        for organ, count in organs.items()
-        if organ and count > MAX_PER_ORGAN
-    ]
+    problems = [*_crowded(baseline.targets), *_unmeasurable(baseline)]
     if params.treatment_start is not None:
-        age = (params.treatment_start - timeline.baseline.date).days
+        age = (params.treatment_start - baseline.visit.date).days
         if not 0 <= age <= BASELINE_MAX_AGE_DAYS:
             problems.append(_ill_timed_baseline(age))
     return tuple(problems)
+
+
+def _crowded(targets: Sequence[ListedLesion]) -> Iterator[Problem]:
+    if len(targets) > MAX_TARGETS:
+        yield _too_many("lesions", len(targets), MAX_TARGETS)
+    organs = Counter(organ_of(lesion.organ, lesion.node) for lesion in targets)
+    for organ, count in organs.items():
+        if organ and count > MAX_PER_ORGAN:
+            yield _too_many(f"lesions in {organ}", count, MAX_PER_ORGAN)
+
+
+def _unmeasurable(baseline: Tally) -> Iterator[Problem]:
+    """Targets below what is measurable; without the thickness of the slices, below the least that ever is (3.1.1)."""
+    for lesion in baseline.targets:
+        least = MEASURABLE_NODE_MM if lesion.node else MEASURABLE_MM
+        size = baseline.sizes[lesion.id]
+        if lesion.id in baseline.missing:
+            yield _unfit("W-TARGET-UNMEASURED", lesion, "a target without a size at baseline", least)
+        elif size < least:
+            yield _unfit("W-TARGET-SMALL", lesion, f"a target of {plain(size)} mm at baseline", least)
+
+
+def _unfit(code: str, lesion: ListedLesion, found: str, least: Decimal) -> Problem:
+    diameter = "short axis" if lesion.node else "longest diameter"
+    return Problem(
+        code,
+        lesion.id,
+        found,
+        f"a {diameter} of at least {plain(least)} mm (RECIST 1.1, 3.1.1)",
+        "list it as non-target, or correct the size",
+    )
 
 
 def _too_many(what: str, count: int, most: int) -> Problem:

@@ -31,7 +31,7 @@ from imaging_pipeline.criteria.evidence import View, designated
 from imaging_pipeline.criteria.exact import ZERO, exactly, plain
 from imaging_pipeline.criteria.params import DEFAULTS, Params
 from imaging_pipeline.criteria.recist import DIAMETERS, PD_INCREASE_MM, progression_mm
-from imaging_pipeline.criteria.response import Components, Judgement, Tally, Verdict, judge_visits, size_of
+from imaging_pipeline.criteria.response import Components, Judgement, Tally, Verdict, judge_visits, size_of, tallies
 from imaging_pipeline.criteria.timeline import Finding, ListedLesion, Timeline, Timepoint
 
 NAME = "irecist"
@@ -60,7 +60,7 @@ def judge(timeline: Timeline, params: Params = DEFAULTS) -> Course:
     responses = dated_responses(timeline, plain_codes, params, progression="UPD")
     summary = summarise(responses, start_of(timeline, params), params)
     judgements = tuple(_in_immune_words(judgement) for judgement in plain_codes)
-    return Course(NAME, judgements, summary, selection_problems(timeline, params))
+    return Course(NAME, judgements, summary, selection_problems(next(tallies(timeline, DIAMETERS)), params))
 
 
 def _in_immune_words(judgement: Judgement) -> Judgement:

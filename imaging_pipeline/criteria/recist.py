@@ -19,6 +19,7 @@ from imaging_pipeline.criteria.response import (
     Tally,
     Verdict,
     judge_visits,
+    tallies,
 )
 from imaging_pipeline.criteria.timeline import (
     MEASURABLE_NODE_MM,
@@ -43,7 +44,7 @@ PD_INCREASE_MM = Decimal(5)
 def judge(timeline: Timeline, params: Params = DEFAULTS) -> Course:
     """Response by RECIST 1.1: the targets' diameters added up, against baseline and nadir; non-targets; new lesions."""
     judgements = judge_visits(timeline, DIAMETERS, target_response, overall_response, params)
-    return course(NAME, timeline, judgements, params, selection_problems(timeline, params))
+    return course(NAME, timeline, judgements, params, selection_problems(next(tallies(timeline, DIAMETERS)), params))
 
 
 def diameter(lesion: ListedLesion, finding: Finding) -> Decimal | None:
