@@ -69,7 +69,7 @@ SEPARATOR = "; "
 
 
 #: What a terminal shows of a lesion at a visit.
-SUMMARY_COLUMNS = ("lesion", "visit", "diameter mm", "mean density HU", "calcified %", "response")
+SUMMARY_COLUMNS = ("lesion", "visit", "diameter mm", "mean density HU", "calcified %")
 
 #: What it shows of each of several cases.
 COHORT_COLUMNS = ("case", "visits", "lesions", "errors", "warnings", "latest", "change of sum %", "best response")
@@ -144,15 +144,24 @@ def _shares(others: Mapping[str, float] | None) -> str:
 def summary_rows(case: Case) -> tuple[tuple[str, ...], ...]:
     """What a terminal shows of a case: one row per lesion and visit, empty where nothing was measured."""
     numbers = chosen(case.measurements)
-    # The first criterion's word stands for the visit.
-    responses = {assessment.visit: assessment.overall for assessment in reversed(case.assessments)}
     rows = []
     for lesion in case.lesions:
         quantities = (size_quantity(lesion.kind), "mean_density", "calcified_fraction")
         for visit in case.visits:
             values = (printed(numbers.get((lesion.lesion_id, visit.number, name))) for name in quantities)
-            rows.append((lesion.lesion_id, visit.label, *values, responses.get(visit.number, "")))
+            rows.append((lesion.lesion_id, visit.label, *values))
     return tuple(rows)
+
+
+def response_lines(case: Case) -> tuple[str, ...]:
+    """What a terminal says of a case's responses: one line per criterion, its word at each visit after baseline."""
+    words: dict[str, list[str]] = {}
+    for judged in case.assessments:
+        change = judged.change_from_baseline_pct
+        told = f"{case.visits[judged.visit].label} {judged.overall or '-'}"
+        if judged.visit:
+            words.setdefault(judged.criterion, []).append(told if change is None else f"{told} ({change:+.1f} %)")
+    return tuple(f"{criterion}: {', '.join(said)}" for criterion, said in words.items())
 
 
 def cohort_rows(cases: Iterable[Case]) -> tuple[tuple[str, ...], ...]:

@@ -13,6 +13,7 @@ from imaging_pipeline.io.tables import (
     csv_text,
     disarmed,
     measurement_rows,
+    response_lines,
     summary_rows,
     write_tables,
 )
@@ -161,8 +162,16 @@ def test_the_terminal_shows_one_row_per_lesion_and_visit(case):
     rows = summary_rows(case)
     assert len(rows) == 9
     assert all(len(row) == len(SUMMARY_COLUMNS) for row in rows)
-    assert rows[1] == ("L4", "after 6 cycles", "29.60", "214.0", "21.8", "SD")
-    assert rows[6] == ("R1", "baseline", "", "", "", "")
+    assert rows[1] == ("L4", "after 6 cycles", "29.60", "214.0", "21.8")
+    assert rows[6] == ("R1", "baseline", "", "", "")
+
+
+def test_the_terminal_says_each_criterion_in_a_line(case):
+    lines = response_lines(case)
+    assert len(lines) == len({each.criterion for each in case.assessments})
+    (recist,) = (line for line in lines if line.startswith("recist-1.1: "))
+    last = [each for each in case.assessments if each.criterion == "recist-1.1"][-1]
+    assert recist.endswith(f"{case.visits[-1].label} {last.overall} ({last.change_from_baseline_pct:+.1f} %)")
 
 
 def test_the_terminal_shows_several_cases_a_row_each_and_those_with_problems_first(case):

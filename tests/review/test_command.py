@@ -39,3 +39,9 @@ def worklist(port, token):
 def test_what_cannot_be_meant_is_a_usage_error(arguments, tmp_path):
     outcome = CliRunner().invoke(cli, ["review", str(tmp_path), *arguments])
     assert outcome.exit_code == 2
+
+
+def test_a_folder_without_results_is_refused_as_other_commands_do(tmp_path):
+    outcome = CliRunner().invoke(cli, ["review", str(tmp_path)])
+    assert outcome.exit_code == 2
+    assert "E-RESULTS" in outcome.output
