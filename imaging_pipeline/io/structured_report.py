@@ -3,8 +3,8 @@
 Viewers read it two ways at once. The long and the short axis are lines on the
 source image (SCOORD); every other number has a modifier, because viewers that
 expect each number to have children fail at one that has none. For the same
-reason no number stands among the time point's attributes: the visit's order
-is told by its identifier, and days since baseline carry their event.
+reason the time point's numbers, its order and its days, carry the event they
+are counted from.
 
 Source: DICOM PS3.16 TID 1500, 1410, 1411, 1501 (groups), 1502 (time point), 320 (coordinates), 1600 (image
 library), 4019 (algorithm); CID 6146 (time point types), 6147 (response criteria), 6143 to 6145 (responses).
@@ -302,16 +302,19 @@ def _time_point(case: Case, visit: Visit) -> list[Item]:
     parts = [
         _text("HAS OBS CONTEXT", Code("C2348792", "UMLS", "Time Point"), visit.label),
         _code("HAS OBS CONTEXT", _dcm("126072", "Time Point Type"), kind),
+        _since_baseline(_dcm("126073", "Time Point Order"), visit.number, ONE),
         _text("HAS OBS CONTEXT", _dcm("126070", "Subject Time Point Identifier"), str(visit.number)),
     ]
     first = case.visits[0].date
     if first and visit.date:
         days = (date.fromisoformat(visit.date) - date.fromisoformat(first)).days
-        event = _code("HAS CONCEPT MOD", _dcm("128741", "Longitudinal Temporal Event Type"), _dcm("121079", "Baseline"))
-        offset = _num(_dcm("128740", "Longitudinal Temporal Offset from Event"), str(days), "d", [event])
-        offset["RelationshipType"] = "HAS OBS CONTEXT"
-        parts.append(offset)
+        parts.append(_since_baseline(_dcm("128740", "Longitudinal Temporal Offset from Event"), days, "d"))
     return parts
+
+
+def _since_baseline(name: Code, count: int, unit: str) -> Item:
+    event = _code("HAS CONCEPT MOD", _dcm("128741", "Longitudinal Temporal Event Type"), _dcm("121079", "Baseline"))
+    return {**_num(name, str(count), unit, [event]), "RelationshipType": "HAS OBS CONTEXT"}
 
 
 def _site(lesion: Lesion) -> list[Item]:

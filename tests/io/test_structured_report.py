@@ -218,6 +218,8 @@ def test_the_time_point_is_told(tmp_path):
             (label,) = find(group.ContentSequence, "C2348792")
             (told,) = find(group.ContentSequence, "126072")
             (offset,) = find(group.ContentSequence, "128740")
+            (order,) = find(group.ContentSequence, "126073")
+            assert int(order.MeasuredValueSequence[0].NumericValue) == visit
             assert label.TextValue == case.visits[visit].label
             assert told.ConceptCodeSequence[0].CodeValue == kind
             assert str(offset.MeasuredValueSequence[0].NumericValue) == days
