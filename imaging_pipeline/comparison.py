@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from imaging_pipeline.criteria.readings import (
 )
 from imaging_pipeline.criteria.table import read_rows
 from imaging_pipeline.domain.quantities import CATALOGUE
-from imaging_pipeline.errors import ConfigurationError
+from imaging_pipeline.errors import ConfigurationError, Problem
 from imaging_pipeline.io.text import read_text
 from imaging_pipeline.numerics.agreement import (
     Bounded,
@@ -29,6 +29,8 @@ from imaging_pipeline.numerics.agreement import (
 
 #: Responses from the best to the worst; what lies on no such scale is left out of the weighted kappa.
 ORDERED = ("CR", "PR", "SD", "PD")
+#: Below, limits of agreement and ICC move with every pair; their intervals are still given.
+ENOUGH_PAIRS = 10
 _ON_THE_SCALE = {**{code: code for code in ORDERED}, "NON-CR/NON-PD": "SD"}
 
 
@@ -57,22 +59,23 @@ def compare_files(first: Path, second: Path) -> dict[str, Any]:
             remedy="name patients and lesions alike in both tables; dates are YYYY-MM-DD",
         )
     quantities = [name for name in CATALOGUE if any(quantity == name for _, _, quantity in both)]
+    sizes = {
+        name: {
+            "unit": CATALOGUE[name].unit,
+            **_sizes([(a.sizes[key], b.sizes[key]) for key in both if key[2] == name]),
+        }
+        for name in quantities
+    }
     return {
         "a": first.name,
         "b": second.name,
-        "quantities": {
-            name: {
-                "unit": CATALOGUE[name].unit,
-                **_sizes([(a.sizes[key], b.sizes[key]) for key in both if key[2] == name]),
-            }
-            for name in quantities
-        },
+        "quantities": sizes,
         "responses": _responses([(a.responses[place].overall, b.responses[place].overall) for place in judged]),
         "response_differences": [_difference(item) for item in response_differences(a, b)],
         "progression_differences": [_difference(item) for item in progression_differences(a, b)],
         "only_in_a": _lone(a, b),
         "only_in_b": _lone(b, a),
-        "issues": [problem.document for reading in (a, b) for problem in reading.problems],
+        "issues": [problem.document for problem in (*a.problems, *b.problems, *_few(sizes))],
     }
 
 
@@ -93,6 +96,18 @@ def _sizes(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
         "upper_limit": _bounded(limits.upper if limits else None),
         "icc": _bounded(intraclass_correlation(pairs)),
     }
+
+
+def _few(sizes: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, agreement in sizes.items():
+        if (pairs := agreement["pairs"]) < ENOUGH_PAIRS:
+            yield Problem(
+                "W-COMPARE-FEW",
+                CATALOGUE[name].label,
+                f"{pairs} {'pair' if pairs == 1 else 'pairs'}",
+                f"at least {ENOUGH_PAIRS} for limits of agreement and ICC",
+                "read both with their intervals, or add patients",
+            )
 
 
 def _responses(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:

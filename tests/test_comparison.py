@@ -54,6 +54,22 @@ def test_sizes_and_responses_of_two_readers(table):
     assert document["only_in_a"] == {"sizes": 0, "visits": 0}
 
 
+def test_one_pair_of_visits_has_no_kappa(table):
+    first = table("a.csv", column("X", [(50, 50)]))
+    document = compare_files(first, table("b.csv", column("X", [(50, 70)])))["responses"]
+    assert (document["pairs"], document["same"]) == (1, 0)
+    assert document["kappa"] is document["weighted_kappa"] is None
+
+
+@pytest.mark.parametrize(("patients", "cautions"), [("STUV", ["longest diameter"]), ("STUVW", [])])
+def test_limits_of_fewer_than_ten_pairs_come_with_a_caution(table, patients, cautions):
+    sizes = [(30 + number, 31 + 2 * number) for number in range(len(patients))]
+    first, second = table("a.csv", column(patients, sizes)), table("b.csv", column(patients, sizes))
+    issues = [issue for issue in compare_files(first, second)["issues"] if issue["code"] == "W-COMPARE-FEW"]
+    assert [issue["subject"] for issue in issues] == cautions
+    assert all(issue["found"] == "8 pairs" for issue in issues)
+
+
 def test_kappa_counts_categories_and_weights_only_those_in_order(table):
     """Pairs SD-SD, PD-PD, PR-PR and one NE: unweighted 4 pairs, weighted 3, both full agreement."""
     sizes = [(50, 50), (50, 70), (50, 30), (50, "")]
@@ -118,5 +134,6 @@ def test_a_patient_who_cannot_be_judged_is_named(table):
     first = table("a.csv", column("XY", [(30, 31), (50, 35)]))
     second = table("b.csv", column("XY", [(30, 31), (50, "-3")]))
     document = compare_files(first, second)
-    assert [issue["subject"] for issue in document["issues"]] == ["Y, visits.V1.measurements.T1.longest_diameter_mm"]
+    subjects = [issue["subject"] for issue in document["issues"]]
+    assert subjects == ["Y, visits.V1.measurements.T1.longest_diameter_mm", "longest diameter"]
     assert document["responses"]["pairs"] == 1

@@ -112,14 +112,14 @@ def kappa(counts: ArrayLike, weights: ArrayLike | None = None) -> Bounded | None
     Returns
     -------
     Bounded or None
-        None without pairs, or where chance alone would agree always.
+        None for fewer than two pairs, or where chance alone would agree always.
 
     *Source*: Cohen, Educ Psychol Meas 1960; 20: 37-46, and Psychol Bull 1968; 70: 213-220; standard error by
     Fleiss, Cohen and Everitt, Psychol Bull 1969; 72: 323-327.
     """
     table = np.asarray(counts, dtype=np.float64)
     total = table.sum()
-    if not total:
+    if total < 2:
         return None
     share = table / total
     weight = np.eye(len(table)) if weights is None else np.asarray(weights, dtype=np.float64)
