@@ -112,6 +112,11 @@ class ExportConfig(Model):
     reference_start_dates: Mapping[str, date] = Field(
         default_factory=dict, description="RFSTDTC by case: the day study days are counted from."
     )
+    patient_ids: Mapping[str, str] = Field(
+        default_factory=dict,
+        description="PatientID in DICOM objects by case, where they may go back to the archive the scans came from; "
+        "else the pseudonym.",
+    )
     readers: Mapping[str, ReaderConfig] = Field(
         default_factory=dict, description="Evaluators by name; the machine's is imaging_pipeline."
     )

@@ -38,15 +38,16 @@ def export_csv(case: Case, values: Values, folder: Path, config: Config | None =
     return (*write_tables((case,), place), *(place / name for name in shaped), write_left_out(unsaid, place))
 
 
-def export_dicom(case: Case, values: Values, folder: Path, config: Config | None = None) -> tuple[Path, ...]:  # noqa: ARG001
+def export_dicom(case: Case, values: Values, folder: Path, config: Config | None = None) -> tuple[Path, ...]:
     """Write each visit's outlines as DICOM SEG and its measurements as a TID 1500 report."""
+    patient_id = config.trial.patient_ids.get(case.case, "") if config else ""
     place = folder / "dicom"
     written: list[Path] = []
     problems = [*left_out(case, "DICOM SR", lambda quantity: quantity.code is not None)]
     for visit in case.visits:
-        outlines, refusals = segmentations(case, values, visit)
+        outlines, refusals = segmentations(case, values, visit, patient_id)
         problems += refusals
-        report = structured_report(case, values, visit, outlines)
+        report = structured_report(case, values, visit, outlines, patient_id)
         objects = {**_by_name(outlines), **({} if report is None else {"sr": report})}
         for name, file in objects.items():
             written.append(place / f"{visit.date or f'visit-{visit.number}'}_{name}.dcm")

@@ -1,8 +1,9 @@
 """What every DICOM object this package writes shares: whose it is, where it belongs, a name derived from content.
 
 No clock and no chance: equal cases give equal bytes. The patient goes by the
-case's pseudonym; study, series and images are named as in the source, so that
-a viewer puts the object where it belongs.
+case's pseudonym, or by the PatientID of the archive the object may go back to;
+study, series and images are named as in the source, so that a viewer puts the
+object where it belongs.
 
 Source: DICOM PS3.3 C.7.1.1, C.7.2.1, C.7.3.1, C.7.5.2 (patient, study, series, equipment); PS3.5 B.2 (UIDs).
 """
@@ -134,11 +135,25 @@ def source_of(case: Case, visit: Visit, series_uid: str, points_lps: ArrayLike) 
 
 
 def written(
-    case: Case, visit: Visit, series: Series, content: Item, *, modality: str, sop_class_uid: str, number: int
+    case: Case,
+    visit: Visit,
+    series: Series,
+    content: Item,
+    *,
+    modality: str,
+    sop_class_uid: str,
+    number: int,
+    patient_id: str = "",
 ) -> Written:
-    """An object of the study a series belongs to, named by all that it says."""
-    series_uid = derived_uid(modality, case.case, visit.number, series.series_instance_uid)
-    encoded = elements({**_head(case, visit, series, sop_class_uid), **content})
+    """An object of the study a series belongs to, named by all that it says.
+
+    Parameters
+    ----------
+    patient_id
+        The patient's in the archive the scans came from; empty: the case's pseudonym.
+    """
+    series_uid = derived_uid(modality, patient_id or case.case, visit.number, series.series_instance_uid)
+    encoded = elements({**_head(visit, series, sop_class_uid), **_patient(case, patient_id), **content})
     encoded |= elements({"Modality": modality, "SeriesInstanceUID": series_uid, "SeriesNumber": number})
     name = derived_uid(*(encoded[tag] for tag in sorted(encoded)))
     encoded |= elements({"SOPInstanceUID": name})
@@ -153,15 +168,22 @@ def written(
     return Written(file_of(encoded, meta), name, sop_class_uid, own)
 
 
-def _head(case: Case, visit: Visit, series: Series, sop_class_uid: str) -> Item:
+def _patient(case: Case, patient_id: str) -> Item:
+    if patient_id:
+        return {"PatientName": "", "PatientID": patient_id, "PatientIdentityRemoved": "NO"}
     return {
-        "SOPClassUID": sop_class_uid,
-        "SpecificCharacterSet": "ISO_IR 192",
-        **dict.fromkeys(_UNTOLD, ""),
         "PatientName": case.case,
         "PatientID": case.case,
         "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "written under a pseudonym",
+    }
+
+
+def _head(visit: Visit, series: Series, sop_class_uid: str) -> Item:
+    return {
+        "SOPClassUID": sop_class_uid,
+        "SpecificCharacterSet": "ISO_IR 192",
+        **dict.fromkeys(_UNTOLD, ""),
         "StudyInstanceUID": series.study_instance_uid,
         "StudyDate": series.date.replace("-", ""),
         "InstanceNumber": 1,

@@ -58,7 +58,9 @@ class Segmentation:
     segments: dict[str, int]
 
 
-def segmentations(case: Case, values: Values, visit: Visit) -> tuple[tuple[Segmentation, ...], tuple[Problem, ...]]:
+def segmentations(
+    case: Case, values: Values, visit: Visit, patient_id: str = ""
+) -> tuple[tuple[Segmentation, ...], tuple[Problem, ...]]:
     """The outlines of a visit, series by series, and why a series has none: it has no place in the patient."""
     found = sorted(outlined(case, values, visit), key=_series_uid)
     made: list[Segmentation] = []
@@ -67,7 +69,7 @@ def segmentations(case: Case, values: Values, visit: Visit) -> tuple[tuple[Segme
         members = tuple(group)
         segments = {member.lesion.lesion_id: place for place, member in enumerate(members, start=1)}
         try:
-            file = _segmentation(case, visit, members, number)
+            file = _segmentation(case, visit, members, number, patient_id)
         except SpaceError as refusal:
             problems.append(refusal.problem)
         else:
@@ -80,7 +82,7 @@ def _series_uid(seen: Outlined) -> str:
     return f"{seen.source.series.series_instance_uid} {seen.source.series.grid}"
 
 
-def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number: int) -> Written:
+def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number: int, patient_id: str) -> Written:
     source = members[0].source
     grid = _placed(source.series)
     frames = [
@@ -104,7 +106,14 @@ def _segmentation(case: Case, visit: Visit, members: Sequence[Outlined], number:
         "PixelData": _packed([pixels for *_, pixels in frames]),
     }
     return written(
-        case, visit, source.series, content, modality="SEG", sop_class_uid=SOP_CLASS_UID, number=9000 + number
+        case,
+        visit,
+        source.series,
+        content,
+        modality="SEG",
+        sop_class_uid=SOP_CLASS_UID,
+        number=9000 + number,
+        patient_id=patient_id,
     )
 
 

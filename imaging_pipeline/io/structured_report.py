@@ -142,7 +142,7 @@ class _Cited:
 
 
 def structured_report(
-    case: Case, values: Values, visit: Visit, segmentations: Sequence[Segmentation]
+    case: Case, values: Values, visit: Visit, segmentations: Sequence[Segmentation], patient_id: str = ""
 ) -> Written | None:
     """The report of a visit, its lines on the source images, its outlines in the SEGs; None when nothing was seen."""
     seen = [sighting for sighting in case.sightings if sighting.visit == visit.number]
@@ -155,7 +155,9 @@ def structured_report(
     content = _root(_content(case, visit, groups, cited, series))
     if cited.references:
         content["CurrentRequestedProcedureEvidenceSequence"] = by_study(cited.references)
-    return written(case, visit, series, content, modality="SR", sop_class_uid=SOP_CLASS_UID, number=9500)
+    return written(
+        case, visit, series, content, modality="SR", sop_class_uid=SOP_CLASS_UID, number=9500, patient_id=patient_id
+    )
 
 
 def _root(content: list[Item]) -> Item:

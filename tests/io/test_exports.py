@@ -6,11 +6,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pandas as pd
+import pydicom
 import pyreadstat
 import pytest
 
 from imaging_pipeline import plugins
-from imaging_pipeline.config import AssessConfig, Config
+from imaging_pipeline.config import AssessConfig, Config, ExportConfig
 from imaging_pipeline.corrections import signature
 from imaging_pipeline.criteria.documents import answer
 from imaging_pipeline.domain.case import Edited, Outcome, Review
@@ -86,6 +87,20 @@ def test_what_a_format_leaves_out_is_named(exported):
         assert len(left) == len(stated) + 1
         assert all("stated" in problem["found"] for problem in left[:-1])
         assert (left[-1]["subject"], "interval" in left[-1]["found"]) == ("every measurement", True)
+
+
+def test_objects_that_go_back_to_their_archive_bear_its_patient_id(tmp_path):
+    case, values = mini()
+    trial = ExportConfig(patient_ids={case.case: "HOSPITAL-7"})
+    kinds = set()
+    for path in export_dicom(case, values, tmp_path, Config(trial=trial)):
+        if path.suffix == ".dcm":
+            dataset = pydicom.dcmread(path)
+            kinds.add(dataset.Modality)
+            assert (dataset.PatientID, dataset.PatientName, dataset.PatientIdentityRemoved) == ("HOSPITAL-7", "", "NO")
+            assert "DeidentificationMethod" not in dataset
+            assert case.case.encode() not in path.read_bytes()
+    assert kinds == {"SEG", "SR"}
 
 
 # ---- Read back
