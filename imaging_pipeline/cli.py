@@ -234,6 +234,8 @@ def run(
 @_example("convert scans/CT --out ct.nii.gz")
 def convert(folder: Path, series_uid: str | None, out: Path, as_json: bool) -> None:
     """Write one series as NIfTI in its physical unit (HU for CT); refuses what `run` would refuse."""
+    if not out.name.lower().endswith(".nii.gz"):
+        raise click.BadParameter("a NIfTI file's name ends in .nii.gz", param_hint="--out")
     from imaging_pipeline.io.guard import ONE_IMAGE, guarded
     from imaging_pipeline.io.loaders import convert as convert_image
 

@@ -154,3 +154,10 @@ def test_check_config_says_good_or_why_not(tmp_path):
 
 def test_a_wrong_option_is_a_usage_error():
     assert call("run", MINI, "--out", "x").exit_code == 2
+
+
+def test_convert_writes_nifti_under_no_other_name(tmp_path):
+    outcome = call("convert", ct_folder(), "--out", tmp_path / "ct.txt")
+    assert outcome.exit_code == 2
+    assert ".nii.gz" in outcome.output
+    assert not (tmp_path / "ct.txt").exists()

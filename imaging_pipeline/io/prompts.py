@@ -94,7 +94,8 @@ def _series_of(prompt: PromptEntry, visit: Visit, subject: str) -> Series:
     if len(showing) == 1:
         return showing[0]
     if not showing:
-        found = "no series of that name" if not named else "a place outside the series"
+        known = ", ".join(sorted({series.role for series in visit.series} - {""})) or "none"
+        found = f"no series '{prompt.series}' (roles: {known})" if not named else "a place outside the series"
         remedy = "correct series or coordinates (LPS mm, as in 3D Slicer's LPS display)"
     else:
         found = f"{len(showing)} series that show it"
