@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imaging_pipeline.criteria.params import Params
 from imaging_pipeline.criteria.response import Judgement
@@ -74,7 +74,7 @@ def course(
 ) -> Course:
     """Judged visits with what they say together."""
     summary = summarise(dated_responses(timeline, judgements, params), start_of(timeline, params), params)
-    return Course(criterion, judgements, summary, (*problems, *summary.problems))
+    return Course(criterion, marked_back(timeline, judgements, params), summary, (*problems, *summary.problems))
 
 
 def start_of(timeline: Timeline, params: Params) -> datetime.date:
@@ -89,12 +89,33 @@ def dated_responses(
 
     What a reader has yet to decide counts as not evaluated.
     """
-    confirmed = {visit for later in timeline.visits for visit in later.confirms_new_from}
-    backdated = confirmed if params.equivocal_backdate else frozenset[str]()
+    backdated = _dated_back(timeline, params)
     return tuple(
         Response(judgement.date, progression if judgement.visit in backdated else _decided(judgement.overall))
         for judgement in judgements[1:]
     )
+
+
+def marked_back(timeline: Timeline, judgements: tuple[Judgement, ...], params: Params) -> tuple[Judgement, ...]:
+    """Each visit as it was judged then, with what was learnt later of its new lesion."""
+    backdated = _dated_back(timeline, params)
+    return tuple(
+        replace(judgement, reasons=(*judgement.reasons, _learnt(backdated[judgement.visit])))
+        if judgement.visit in backdated
+        else judgement
+        for judgement in judgements
+    )
+
+
+def _learnt(confirming: str) -> str:
+    return f"dated back: its new lesion is confirmed at {confirming}, so progression counts from this visit"
+
+
+def _dated_back(timeline: Timeline, params: Params) -> Mapping[str, str]:
+    """Visits at which a new lesion first appeared that was confirmed later, each with the visit confirming it."""
+    if not params.equivocal_backdate:
+        return {}
+    return {visit: later.id for later in reversed(timeline.visits) for visit in later.confirms_new_from}
 
 
 def _decided(overall: str | None) -> str:
@@ -107,12 +128,26 @@ def summarise(responses: Sequence[Response], start: datetime.date, params: Param
     progression = next((response.date for response in responses if response.code == "PD"), None)
     if not window:
         return nothing_seen(params)
+    confirmed = best_confirmed(window, start, params, lost=bool(problems))
+    if confirmed == "PD" and progression is None:
+        problems = (*problems, _undated(window[-1]))
     return Summary(
         best_unconfirmed(window, start, params),
-        best_confirmed(window, start, params, lost=bool(problems)),
+        confirmed,
         progression,
         durations(window, start, window[-1].date if window[-1].code == "PD" else None),
         problems,
+    )
+
+
+def _undated(last: Response) -> Problem:
+    """Table 3 calls a CR lost early PD; no visit says so, and none is dated on its behalf."""
+    return Problem(
+        "W-PD-UNDATED",
+        str(last.date),
+        f"best response PD by Table 3, as {last.code} after CR came before SD counts; no visit is PD",
+        "a visit that is PD, to date the progression",
+        "correct this visit to PD if disease is back, else the CR to PR; early_cr_then_sd: NE reads it as NE",
     )
 
 

@@ -22,6 +22,7 @@ from imaging_pipeline.criteria.best import (
     best_unconfirmed,
     dated_responses,
     durations,
+    marked_back,
     nothing_seen,
     start_of,
     window_of,
@@ -59,7 +60,7 @@ def judge(timeline: Timeline, params: Params = DEFAULTS) -> Course:
     plain_codes = judge_visits(timeline, DIAMETERS, recist.target_response, Confirmation(params), params)
     responses = dated_responses(timeline, plain_codes, params, progression="UPD")
     summary = summarise(responses, start_of(timeline, params), params)
-    judgements = tuple(_in_immune_words(judgement) for judgement in plain_codes)
+    judgements = tuple(_in_immune_words(each) for each in marked_back(timeline, plain_codes, params))
     return Course(NAME, judgements, summary, selection_problems(next(tallies(timeline, DIAMETERS)), params))
 
 
