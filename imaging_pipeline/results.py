@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,9 @@ from imaging_pipeline.errors import ConfigurationError, Problem, Severity
 from imaging_pipeline.io import record, report, tables
 from imaging_pipeline.stages import code_version
 from imaging_pipeline.store import write_whole
+
+#: What of a configuration stays in the house: results may leave it.
+_SECRET: Mapping[str, Any] = {"pseudonym_key": True, "trial": {"patient_ids": True}}
 
 
 class Status(StrEnum):
@@ -117,7 +120,7 @@ def write_run(out: Path, result: RunOutcome, identities: dict[str, str], config:
     summary = {
         "version": __version__,
         "code": code_version(),
-        "configuration": config.model_dump(mode="json", by_alias=True, exclude={"pseudonym_key"}),
+        "configuration": config.model_dump(mode="json", by_alias=True, exclude=dict(_SECRET)),
         "configuration_digest": config.digest,
         "cases": [_status(outcome) for outcome in result.outcomes],
     }

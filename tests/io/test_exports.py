@@ -27,6 +27,7 @@ from imaging_pipeline.io.record import write_case
 from imaging_pipeline.io.tables import chosen, number
 from imaging_pipeline.io.wide import patient_number, pyrecist_csv, wide_csv
 from imaging_pipeline.numerics.measurement import measure
+from imaging_pipeline.results import RunOutcome, write_run
 from imaging_pipeline.testing import check_exporter
 from tests.io.cases import HOSTILE
 from tests.io.exported import by_hand, mini, mini_intake
@@ -101,6 +102,15 @@ def test_objects_that_go_back_to_their_archive_bear_its_patient_id(tmp_path):
             assert "DeidentificationMethod" not in dataset
             assert case.case.encode() not in path.read_bytes()
     assert kinds == {"SEG", "SR"}
+
+
+def test_a_run_does_not_tell_the_patient_ids_of_an_archive(tmp_path):
+    case, _ = mini()
+    trial = ExportConfig(study_id="MPNST01", patient_ids={case.case: "HOSPITAL-7"})
+    write_run(tmp_path, RunOutcome((), ()), {}, Config(trial=trial))
+    written = (tmp_path / "run.json").read_text()
+    assert "MPNST01" in written
+    assert "HOSPITAL-7" not in written
 
 
 # ---- Read back
