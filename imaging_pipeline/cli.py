@@ -298,6 +298,8 @@ def _interval(entry: dict[str, Any]) -> str:
 def assess(file: Path, criteria: tuple[str, ...], as_json: bool, as_csv: bool) -> None:
     """Judge measurements without images: a JSON document, JSON lines, or a CSV with one row per lesion and visit.
 
+    Our own exports are taken too: a results folder's measurements.csv, TR as Dataset-JSON or XPT, TID 1500 reports.
+
     JSON lines are answered one a line, in order, and so are several patients of a table with --json. A patient of a
     table who cannot be judged costs only himself (exit code 5, or 4 when it is all of them).
     """
