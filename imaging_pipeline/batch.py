@@ -318,14 +318,19 @@ def _follow(job: Job) -> CaseOutcome:
     acts = _acts(job)
     intake = take_in(job.patient, job.lesions, job.lesions_folder, job.config)
     case, values = follow(
-        name, intake.visits, intake.lesions, intake.marks, job.lesions.lesions, intake.load, job.config, store, acts
+        name,
+        intake.visits,
+        intake.lesions,
+        intake.marks,
+        job.lesions.lesions,
+        intake.load,
+        job.config,
+        store,
+        acts,
+        intake.treatments,
     )
     odd = _odd_volumes(case, intake, store)
-    case = replace(
-        case,
-        problems=(*job.patient.problems, *intake.problems, *odd, *case.problems),
-        treatments=intake.treatments,
-    )
+    case = replace(case, problems=(*job.patient.problems, *intake.problems, *odd, *case.problems))
     write_case(case, values, job.place, job.config)
     return CaseOutcome(name, case, case.problems, store.computed, store.recalled)
 

@@ -518,7 +518,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
         best, date = course["best_overall_response"], course["progression_date"]
         click.echo(
             " ".join(filter(None, (answer.get("patient"), course["criterion"])))
-            + f": best overall response {best['unconfirmed']}, confirmed {best['confirmed']},"
+            + f": best overall response {best['unconfirmed'] or '-'}, confirmed {best['confirmed'] or '-'},"
             + (f" progression on {date}" if date else " no progression")
         )
         _print_problems(Problem(**issue) for issue in course["issues"])

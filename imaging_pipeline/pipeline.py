@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from imaging_pipeline import __version__, plugins
-from imaging_pipeline.config import Config, LesionEntry
+from imaging_pipeline.config import AssessConfig, Config, LesionEntry
 from imaging_pipeline.corrections import Acts, corrected, rejection
 from imaging_pipeline.criteria.reconcile import reconcile, reported
 from imaging_pipeline.criteria.roles import decide_roles
@@ -17,6 +17,7 @@ from imaging_pipeline.domain.case import (
     Outcome,
     Provenance,
     Sighting,
+    Treatment,
     Values,
     Visit,
 )
@@ -49,6 +50,7 @@ def follow(
     config: Config,
     store: Store | None = None,
     acts: Acts = NO_ACTS,
+    treatments: tuple[Treatment, ...] = (),
 ) -> tuple[Case, Values]:
     """Follow every lesion through every visit.
 
@@ -68,6 +70,8 @@ def follow(
         Keeps the results of stages; without one everything is computed.
     acts
         What readers accepted, corrected, added and signed.
+    treatments
+        What the patient was given; response is counted from the first of them.
     """
     stages = Stages(load, config, store or Store())
     for lesion, number, series, mask in acts.added(case, visits):
@@ -79,9 +83,10 @@ def follow(
     measurements = (*compared(measured, visits), *reported(told, visits))
     lesions, role_problems = decide_roles(lesions, visits, sightings, measurements)
     assessments: tuple[Assessment, ...] = ()
-    for criterion in config.assess.criteria:
+    assess = _from_treatment(config.assess, treatments, visits)
+    for criterion in assess.criteria:
         judge = plugins.load("criteria", criterion)
-        assessments += judge(lesions, visits, sightings, measurements, config.assess)
+        assessments += judge(lesions, visits, sightings, measurements, assess)
     return (
         Case(
             case=case,
@@ -104,9 +109,18 @@ def follow(
                 *acts.stale(visits, measurements),
             ),
             reviews=acts.reviews,
+            treatments=treatments,
         ),
         stages.values,
     )
+
+
+def _from_treatment(config: AssessConfig, treatments: tuple[Treatment, ...], visits: tuple[Visit, ...]) -> AssessConfig:
+    """A patient's own first day of treatment goes before one for all; what ended before the baseline is no start."""
+    starts = [treatment.start for treatment in treatments if not treatment.end or treatment.end >= visits[0].date]
+    if not starts:
+        return config
+    return config.model_copy(update={"params": {**config.params, "treatment_start": min(starts)}})
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,14 @@ def test_a_bad_prompt_costs_its_own_lesion_only(scans, tmp_path):
     assert ",BAD," not in rows
 
 
+def test_a_baseline_long_before_the_patients_own_treatment_is_named(scans, tmp_path):
+    late = [{"label": "denosumab", "start": "2023-09-01"}]
+    path = asked(scans, {"patient": "SAMPLE-001", "lesions": [mass_of(scans)], "treatments": late})
+    assert run(scans, tmp_path / "out", "--lesions", str(path)).exit_code == 0
+    said = (tmp_path / "out" / "assessments.csv").read_text() + (tmp_path / "out" / "issues.json").read_text()
+    assert "W-BASELINE-AGE" in said
+
+
 @pytest.mark.parametrize(
     ("patients", "said"),
     [
