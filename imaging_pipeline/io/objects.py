@@ -80,7 +80,7 @@ class Source:
     def image(self, slice_index: int) -> Item | None:
         """A reference to the image that is this slice; None where no one image is."""
         series = self.series
-        if not self.exact:
+        if not self.exact or not 0 <= slice_index < len(series.frames or series.instances):
             return None
         if series.frames:
             return {**self._named(0), "ReferencedFrameNumber": series.frames[slice_index]}

@@ -155,6 +155,21 @@ def test_a_line_on_interpolated_slices_is_given_in_space(tmp_path):
     assert np.allclose(np.array(lines["Long Axis"].GraphicData).reshape(2, 3), evidence.points_lps, atol=1e-3)
 
 
+def test_a_line_beyond_the_slices_is_given_in_space(tmp_path):
+    case, values = by_hand()
+
+    def raised(item):
+        if (item.lesion_id, item.quantity) != ("L4", "longest_diameter"):
+            return item
+        ends = tuple((x, y, z + 1000.0) for x, y, z in item.evidence.points_lps)
+        return replace(item, evidence=replace(item.evidence, points_lps=ends))
+
+    beyond = replace(case, measurements=tuple(map(raised, case.measurements)))
+    group = groups_of(pydicom.dcmread(written(tmp_path, beyond, values)))[0]
+    *_, lines = as_a_viewer_draws(group)
+    assert lines["Long Axis"].ValueType == "SCOORD3D"
+
+
 # ---- The numbers
 
 
