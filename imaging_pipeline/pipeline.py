@@ -216,9 +216,12 @@ def _outline(
 def _confused(looks: tuple[_Look, ...], visits: tuple[Visit, ...]) -> Iterator[Problem]:
     """Lesions whose identity is in doubt, scan by scan after the baseline."""
     for visit in visits[1:]:
-        for series in visit.series:
-            here = (look for look in looks if look.sighting.series_uid == series.series_instance_uid)
-            yield from check_identities((look.track for look in here if look.track is not None), visit.date)
+        tracks: dict[str, list[Track]] = {}
+        for look in looks:
+            if look.sighting.visit == visit.number and look.track is not None:
+                tracks.setdefault(look.sighting.series_uid, []).append(look.track)
+        for together in tracks.values():
+            yield from check_identities(together, visit.date)
 
 
 def _same_role(seen: _Seen | None, visit: Visit) -> Series | None:
