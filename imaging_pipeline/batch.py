@@ -9,7 +9,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,7 +30,17 @@ from imaging_pipeline.io.intake import Intake, take_in
 from imaging_pipeline.io.patients import PatientRecord
 from imaging_pipeline.io.sanity import density_problems
 from imaging_pipeline.pipeline import follow
-from imaging_pipeline.results import CaseOutcome, RunOutcome, case_folder, file_alias, refresh, write_case, write_run
+from imaging_pipeline.results import (
+    ORIGIN,
+    CaseOutcome,
+    RunOutcome,
+    case_folder,
+    file_alias,
+    kept_origin,
+    refresh,
+    write_case,
+    write_run,
+)
 from imaging_pipeline.stages import code_version
 from imaging_pipeline.store import Store, write_whole
 
@@ -109,14 +119,15 @@ def run(
                 remedy="`imaging-pipeline index` says why each file was refused",
             )
         lesion_file, lesions_folder = lesions.find(scans, lesions_file)
-        jobs, unasked = _jobs(index, lesion_file, lesions_folder, config, out)
+        asked = _asked(lesion_file, index)
+        jobs, unasked = _jobs(index, asked, lesions_folder, config, out)
         outcomes = [*unasked]
         for done, outcome in enumerate(each(_work_limited, jobs, workers), start=1):
             outcomes.append(outcome)
             progress("following patients", done, len(jobs))
         refused = tuple(replace(problem, subject=file_alias(problem.subject)) for problem in index.rejected)
         ordered = tuple(sorted(outcomes, key=lambda outcome: outcome.name))
-        result = RunOutcome(ordered, refused, tuple(_unmatched(lesion_file, index)))
+        result = RunOutcome(ordered, refused, tuple(_unmatched(asked, index)))
         identities = {patient.case: patient.patient_id for patient in index.patients}
         identities |= {file_alias(problem.subject): problem.subject for problem in index.rejected}
         write_run(out, result, identities, config)
@@ -140,7 +151,8 @@ def redo(results: Path, case: str, reader: str = "") -> CaseOutcome:
     with _locked(results, REDO_WAIT_SECONDS):
         origin = _origin(results)
         lesion_file, lesions_folder = lesions.find(origin.scans, origin.lesions_file)
-        jobs, _ = _jobs(origin.index(results), lesion_file, lesions_folder, origin.config, results)
+        index = origin.index(results)
+        jobs, _ = _jobs(index, _asked(lesion_file, index), lesions_folder, origin.config, results)
         job = next((job for job in jobs if job.patient.case == case), None)
         if job is None:
             raise _no_origin("no scans of this case where they were")
@@ -156,14 +168,13 @@ def _keep_origin(out: Path, origin: Origin) -> None:
     seen = {name: os.path.relpath(place.resolve(), out.resolve()) for name, place in places.items() if place}
     document = {**seen, "archives": origin.archives, "config": origin.config.model_dump(mode="json", by_alias=True)}
     # The configuration holds the key of the pseudonyms.
-    write_whole(out / ".store" / "origin.json", json.dumps(document, indent=1), mode=0o600)
+    write_whole(out / ORIGIN, json.dumps(document, indent=1), mode=0o600)
 
 
 def _origin(results: Path) -> Origin:
-    try:
-        document = json.loads((results / ".store" / "origin.json").read_text())
-    except (OSError, ValueError):
-        raise _no_origin("no note of where its scans are") from None
+    document = kept_origin(results)
+    if document is None:
+        raise _no_origin("no note of where its scans are")
     scans = results / document["scans"]
     lesions_file = results / document["lesions"] if "lesions" in document else None
     if not scans.is_dir() or not (lesions_file is None or lesions_file.is_file()):
@@ -182,15 +193,20 @@ def _no_origin(found: str) -> ConfigurationError:
     )
 
 
+def _asked(lesion_file: LesionFile, index: folder.Index) -> dict[str, PatientLesions]:
+    """The lesion file's entries by patient; where there is only one of each, the entry need not name the patient."""
+    entries = {entry.patient: entry for entry in lesion_file.patients}
+    if set(entries) == {""} and len(index.patients) == 1:
+        return {index.patients[0].patient_id: entries[""]}
+    return entries
+
+
 def _jobs(
-    index: folder.Index, lesion_file: LesionFile, lesions_folder: Path, config: Config, out: Path
+    index: folder.Index, asked: Mapping[str, PatientLesions], lesions_folder: Path, config: Config, out: Path
 ) -> tuple[list[Job], list[CaseOutcome]]:
-    by_patient = {entry.patient: entry for entry in lesion_file.patients}
-    if set(by_patient) == {""} and len(index.patients) == 1:
-        by_patient = {index.patients[0].patient_id: by_patient[""]}
     jobs, unasked = [], []
     for patient in index.patients:
-        entry = by_patient.get(patient.patient_id)
+        entry = asked.get(patient.patient_id)
         if entry is None:
             unasked.append(CaseOutcome(patient.case, None, (*patient.problems, _nothing_marked(patient.case))))
         else:
@@ -198,12 +214,11 @@ def _jobs(
     return jobs, unasked
 
 
-def _unmatched(lesion_file: LesionFile, index: folder.Index) -> Iterator[Problem]:
+def _unmatched(asked: Iterable[str], index: folder.Index) -> Iterator[Problem]:
     """Entries of the lesion file that speak of nobody in the scans."""
     scanned = {patient.patient_id for patient in index.patients}
-    alone = len(index.patients) == len(lesion_file.patients) == 1
-    for number, entry in enumerate(lesion_file.patients, start=1):
-        if entry.patient not in scanned and not (alone and not entry.patient):
+    for number, patient_id in enumerate(asked, start=1):
+        if patient_id not in scanned:
             yield Problem(
                 "W-LESIONS-UNMATCHED",
                 f"patient {number} of the lesion file",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from imaging_pipeline import __version__, plugins
-from imaging_pipeline.config import Config
+from imaging_pipeline.config import Config, validated
 from imaging_pipeline.domain.case import Case, Values
 from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.errors import ConfigurationError, Problem, Severity
@@ -20,6 +20,10 @@ from imaging_pipeline.store import write_whole
 
 #: What of a configuration stays in the house: results may leave it.
 _SECRET: Mapping[str, Any] = {"pseudonym_key": True, "trial": {"patient_ids": True}}
+
+
+#: Where a results folder notes what it was made from, and with which configuration.
+ORIGIN = Path(".store") / "origin.json"
 
 
 class Status(StrEnum):
@@ -160,12 +164,26 @@ def render(out: Path) -> None:
 
 
 def export(results: Path, formats: tuple[str, ...], out: Path) -> Iterator[Path]:
-    """Write the stored cases by the named exporters, each case in a folder of its own under `out`."""
+    """Write the stored cases by the named exporters, each case in a folder of its own under `out`.
+
+    The configuration is the run's; the defaults where the folder does not hold it any more.
+    """
     exporters = [plugins.load("exporters", name) for name in formats]
+    document = kept_origin(results)
+    config = validated(Config, document["config"], ORIGIN.name) if document is not None else Config()
     for place in stored(results):
         case, values = record.read_case(place)
         for write in exporters:
-            yield from write(case, values, out / place.name, Config())
+            yield from write(case, values, out / place.name, config)
+
+
+def kept_origin(results: Path) -> dict[str, Any] | None:
+    """What a run noted of its origin; None where it is not there or not readable."""
+    try:
+        document: dict[str, Any] = json.loads((results / ORIGIN).read_text())
+    except (OSError, ValueError):
+        return None
+    return document
 
 
 def stored(results: Path) -> list[Path]:

@@ -162,6 +162,18 @@ def test_a_bad_prompt_costs_its_own_lesion_only(scans, tmp_path):
     assert ",BAD," not in rows
 
 
+def test_what_is_exported_later_bears_the_study_of_the_run(scans, tmp_path):
+    only_the_mass(scans)
+    config = tmp_path / "trial.yaml"
+    config.write_text((ROOT / "configs/mpnst.yaml").read_text() + "\ntrial: {study_id: ABC-01}\n")
+    arguments = ["run", str(scans), "--config", str(config), "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    exported = ["export", str(tmp_path / "out"), "--to", "sdtm", "--out", str(tmp_path / "later")]
+    assert CliRunner().invoke(cli, exported).exit_code == 0
+    (tumours,) = tmp_path.glob("later/*/sdtm/tu.json")
+    assert json.loads(tumours.read_text())["studyOID"].endswith("ABC-01")
+
+
 def test_a_baseline_long_before_the_patients_own_treatment_is_named(scans, tmp_path):
     late = [{"label": "denosumab", "start": "2023-09-01"}]
     path = asked(scans, {"patient": "SAMPLE-001", "lesions": [mass_of(scans)], "treatments": late})
