@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imaging_pipeline import __version__
-from imaging_pipeline.errors import ConfigurationError, NothingToDoError, PipelineError, Problem, Severity, one_line
+from imaging_pipeline.errors import NothingToDoError, PipelineError, Problem, Severity, one_line
 
 if TYPE_CHECKING:
     from imaging_pipeline.config import Config
@@ -279,10 +279,7 @@ def measure(image: Path, mask: Path, label: str, kind: str, series_uid: str | No
         for name, entry in document["quantities"].items()
     ]
     _print_table(("quantity", "value", "95 % interval", "unit"), rows)
-    for problem in document["issues"]:
-        click.echo(
-            one_line(f"{problem['code']} {problem['subject']}: {problem['found']}; {problem['remedy']}"), err=True
-        )
+    _print_issues(document)
 
 
 def _interval(entry: dict[str, Any]) -> str:
@@ -369,8 +366,7 @@ def compare(table_a: Path, table_b: Path, as_json: bool) -> None:
         ]
         if rows:
             _print_table(("patient", "date", f"{title} A", f"{title} B", "why"), rows)
-    for issue in document["issues"]:
-        click.echo(f"{issue['code']} {issue['subject']}: {issue['found']}; {issue['remedy']}", err=True)
+    _print_issues(document)
 
 
 def _with_bounds(number: dict[str, float] | None, decimals: int = 2) -> str:
@@ -474,19 +470,16 @@ def check_config(file: Path) -> None:
 
 def _config(file: Path | None) -> Config:
     from imaging_pipeline.config import Config, parse_yaml, validated
+    from imaging_pipeline.io.text import read_text
 
     if file is None:
         return Config()
-    return validated(Config, parse_yaml(_text(file), file.name), file.name)
+    return validated(Config, parse_yaml(read_text(file), file.name), file.name)
 
 
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigurationError(
-            "E-CONFIG", file.name, found="bytes that are not UTF-8", expected="a text file", remedy="save it as UTF-8"
-        ) from None
+def _print_issues(document: dict[str, Any]) -> None:
+    for issue in document["issues"]:
+        click.echo(one_line(f"{issue['code']} {issue['subject']}: {issue['found']}; {issue['remedy']}"), err=True)
 
 
 def _print_problems(problems: Iterable[Problem]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from imaging_pipeline.config import LesionFile, PatientLesions, parse_yaml, validated
 from imaging_pipeline.errors import ConfigurationError
+from imaging_pipeline.io.text import read_text
 
 #: Names under which a lesion file is found beside scans.
 NAMES = ("lesions.yaml", "lesions.yml", "lesions.json", "lesions.csv")
@@ -56,10 +57,7 @@ def read_lesions(path: Path, base: Path | None = None) -> LesionFile:
     ConfigurationError
         Naming file and key.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise _refusal(path.name, "bytes that are not UTF-8", "a text file", "save it as UTF-8") from None
+    text = read_text(path)
     document = _from_table(text, path.name) if path.suffix == ".csv" else _plain(parse_yaml(text, path.name))
     if isinstance(document, dict) and "lesions" in document:
         document = {"patients": [document]}
