@@ -33,6 +33,21 @@ def real_scans() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium for the tests of one module; they are skipped by name where there is none."""
+    if shutil.which("chromium") is None:
+        pytest.skip("missing program: chromium")
+    from playwright.sync_api import sync_playwright
+
+    from imaging_pipeline.io.report import browser as chromium
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium.find(), args=[*chromium.ARGUMENTS])
+        yield launched
+        launched.close()
+
+
 def pytest_terminal_summary(terminalreporter):
     """Count the skips for something missing; in CI a missing program is a failure."""
     reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", [])]

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import sync_playwright
 
 from imaging_pipeline.cli import cli
 from imaging_pipeline.domain.case import Treatment
@@ -24,14 +23,6 @@ AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 SHIFT = np.array([4.3, -2.7, 11.0])  # from each visit to the next, as the case is made
 
 pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="missing program: chromium")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium.find(), args=[*chromium.ARGUMENTS])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

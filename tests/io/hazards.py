@@ -39,6 +39,7 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from imaging_pipeline.config import Config
+from imaging_pipeline.domain.images import Volume
 from imaging_pipeline.errors import PipelineError
 from imaging_pipeline.io.dicom import SeriesRecord
 from imaging_pipeline.io.folder import Index, index, index_document
@@ -1213,8 +1214,8 @@ def _check_split(found: Index, outcome: Outcome) -> None:
             _check(volume.array.shape[0] == len(record.paths), "another number of slices than files")
 
 
-def _check_places(volume: object, case: Case) -> None:
-    grid = volume.grid  # type: ignore[attr-defined]
+def _check_places(volume: Volume, case: Case) -> None:
+    grid = volume.grid
     _check(grid.shape == case.hu.shape, f"shape {grid.shape}, not {case.hu.shape}")
     for corner in np.ndindex(2, 2, 2):
         place = np.array(corner) * (np.array(grid.shape) - 1)

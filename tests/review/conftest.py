@@ -1,18 +1,15 @@
-"""One Chromium for the room; its tests are skipped by name where there is none."""
-
-import shutil
+"""What the tests of the review page start from: a results folder of one case."""
 
 import pytest
-from playwright.sync_api import sync_playwright
 
-from imaging_pipeline.io.report import browser as chromium
+from tests.review.desks import CASE, results_folder
 
 
-@pytest.fixture(scope="package")
-def browser():
-    if shutil.which("chromium") is None:
-        pytest.skip("missing program: chromium")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium.find(), args=[*chromium.ARGUMENTS])
-        yield launched
-        launched.close()
+@pytest.fixture
+def results(tmp_path):
+    return results_folder(tmp_path)
+
+
+@pytest.fixture
+def place(results):
+    return results / "cases" / CASE

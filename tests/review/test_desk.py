@@ -21,16 +21,6 @@ from tests.review.desks import AX, CASE, L4, LOST, desk, redo, request, results_
 
 
 @pytest.fixture
-def results(tmp_path):
-    return results_folder(tmp_path)
-
-
-@pytest.fixture
-def place(results):
-    return results / "cases" / CASE
-
-
-@pytest.fixture
 def ada(results):
     return desk(results)
 

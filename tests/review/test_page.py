@@ -10,19 +10,9 @@ from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.io import journal
 from imaging_pipeline.io.nifti import write_nifti
 from imaging_pipeline.io.record import read_case
-from tests.review.desks import AX, CASE, desk, request, results_folder, served
+from tests.review.desks import AX, CASE, desk, request, served
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture
-def results(tmp_path):
-    return results_folder(tmp_path)
-
-
-@pytest.fixture
-def place(results):
-    return results / "cases" / CASE
 
 
 @pytest.fixture
