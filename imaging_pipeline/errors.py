@@ -12,7 +12,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Severity(StrEnum):
@@ -77,22 +77,23 @@ class PipelineError(Exception):
         self.problem = Problem(code, subject, found, expected, remedy)
         super().__init__(code, subject, found, expected, remedy)
 
+    @classmethod
+    def of(cls, problem: Problem) -> Self:
+        """The exception that a problem is told by."""
+        return cls(
+            problem.code,
+            problem.subject,
+            found=problem.found,
+            expected=problem.expected,
+            remedy=problem.remedy,
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders in a batch; keyword-only arguments do not pickle by default.
-        return (_rebuild, (type(self), self.problem))
+        return (self.of, (self.problem,))
 
     def __str__(self) -> str:
         return str(self.problem)
-
-
-def _rebuild(kind: type[PipelineError], problem: Problem) -> PipelineError:
-    return kind(
-        problem.code,
-        problem.subject,
-        found=problem.found,
-        expected=problem.expected,
-        remedy=problem.remedy,
-    )
 
 
 class ConfigurationError(PipelineError):

@@ -113,7 +113,7 @@ class Stages:
 
         found = self._store.remember(stage, code_version(), inputs, kind | Problem, outcome)
         if isinstance(found, Problem):
-            raise StageError(found.code, found.subject, found=found.found, expected=found.expected, remedy=found.remedy)
+            raise StageError.of(found)
         return found
 
 

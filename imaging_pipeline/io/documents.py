@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pydicom
 
+from imaging_pipeline.errors import RefusedError
 from imaging_pipeline.io.foreign import content_of
-from imaging_pipeline.io.loaders import refused
 from imaging_pipeline.io.prescan import Scanner
 
 
@@ -23,5 +23,5 @@ def document_of(path: Path) -> pydicom.Dataset:
     content = content_of(path)
     header = Scanner().parse(content, path.name)
     if header.fault is not None:
-        raise refused(header.fault)
+        raise RefusedError.of(header.fault)
     return pydicom.dcmread(BytesIO(content))

@@ -68,10 +68,7 @@ def guarded(
         except MemoryError:
             raise _beyond(subject, limits, "more memory asked for than there may be") from None
     if isinstance(outcome, _Raised):
-        problem = outcome.problem
-        raise outcome.kind(
-            problem.code, problem.subject, found=problem.found, expected=problem.expected, remedy=problem.remedy
-        )
+        raise outcome.kind.of(outcome.problem)
     return outcome
 
 

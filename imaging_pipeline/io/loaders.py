@@ -87,7 +87,7 @@ def load(record: SeriesRecord, config: Config) -> Volume:
     """
     for problem in record.problems:
         if problem.severity is Severity.ERROR:
-            raise refused(problem)
+            raise RefusedError.of(problem)
     loader = plugins.load("loaders", record.series.modality)
     volume: Volume = loader(record.series, reader(record), config)
     return volume
@@ -215,7 +215,7 @@ def _frames(series: Series, read: Read) -> Iterator[tuple[Header, Stored]]:
         content = read(instance)
         header = scanner.parse(content, instance.sop_instance_uid)
         if header.fault is not None:
-            raise refused(header.fault)
+            raise RefusedError.of(header.fault)
         content = inflated(content, header.transfer_syntax_uid)
         frames: tuple[Header, ...] = (header,)
         if header.number_of_frames not in (None, 1):
@@ -230,7 +230,7 @@ def _pictures(series: Series, read: Read, unit: str) -> Volume:
     content = read(instance)
     header = Scanner().parse(content, instance.sop_instance_uid)
     if header.fault is not None:
-        raise refused(header.fault)
+        raise RefusedError.of(header.fault)
     shown = planar.plane(BytesIO(content), header)
     if shown.grid is None or shown.grid != series.grid:
         raise _changed(series.series_instance_uid)
@@ -290,13 +290,6 @@ def _clear_padding(stored: Stored, header: Header, out: NDArray[Any]) -> None:
 def _rescale(header: Header) -> tuple[float, float]:
     slope, intercept = header.rescale_slope, header.rescale_intercept
     return (1.0, 0.0) if slope is None or intercept is None else (slope, intercept)
-
-
-def refused(problem: Problem) -> RefusedError:
-    """A problem as the exception it is when it stops the work."""
-    return RefusedError(
-        problem.code, problem.subject, found=problem.found, expected=problem.expected, remedy=problem.remedy
-    )
 
 
 def _changed(subject: str) -> RefusedError:

@@ -27,7 +27,6 @@ from imaging_pipeline.io.documents import document_of
 from imaging_pipeline.io.frames import frame_headers
 from imaging_pipeline.io.geometry import ORIENTATION, axes_of, plane_problem
 from imaging_pipeline.io.header import Header
-from imaging_pipeline.io.loaders import refused
 from imaging_pipeline.io.nifti import read_nifti
 from imaging_pipeline.io.nrrd import read_nrrd
 
@@ -218,7 +217,7 @@ def _lattice(headers: Sequence[Header], frame_of_reference: str, subject: str) -
     for header in headers:
         problem = plane_problem(header, subject)
         if problem is not None:
-            raise refused(problem)
+            raise RefusedError.of(problem)
     axes = axes_of(first)
     positions = np.array([header.image_position_patient for header in headers]) @ axes
     heights = positions[:, 0] - positions[:, 0].min()

@@ -207,10 +207,7 @@ class Desk:
     def _compute(self, name: str, acts: tuple[Review, ...]) -> None:
         outcome = self._redo(self._results, name, self._whose(acts))
         if outcome.case is None:
-            problem = outcome.problems[0]
-            raise StageError(
-                problem.code, problem.subject, found=problem.found, expected=problem.expected, remedy=problem.remedy
-            )
+            raise StageError.of(outcome.problems[0])
 
     def _view(self, name: str, view: str) -> Volume:
         _, values = self._read(name, self._acts(name))
