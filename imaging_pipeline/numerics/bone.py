@@ -11,13 +11,13 @@ from scipy import ndimage
 from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.domain.images import Mask
-from imaging_pipeline.numerics.border import unmixed
 from imaging_pipeline.numerics.intensity import Reference
 from imaging_pipeline.numerics.pyramid import Level
 from imaging_pipeline.numerics.reference import Neighbours
 from imaging_pipeline.numerics.size import sizes_in_plane
 from imaging_pipeline.numerics.spine import body_frame, heights_mm
 from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
+from imaging_pipeline.numerics.unmixing import unmixed
 from imaging_pipeline.numerics.wall import Wall, cortex, fitted_wall
 
 #: A rim is looked for this far to either side of the border, in the plane.

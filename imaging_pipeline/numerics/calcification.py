@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.numerics.border import SPREAD_MM, unmixed
 from imaging_pipeline.numerics.intensity import Reference
 from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
+from imaging_pipeline.numerics.unmixing import SPREAD_MM, unmixed
 
 #: Agatston's threshold, the steps of his factor, his slice thickness and his smallest island. Source: RULES 7.
 AGATSTON_HU = 130.0

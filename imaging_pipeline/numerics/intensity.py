@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imaging_pipeline.domain.geometry import Grid
-from imaging_pipeline.numerics.border import unmixed
 from imaging_pipeline.numerics.uncertainty import NOISE_CORRELATION_MM, NORMAL_95, Estimate, independent_count, within
+from imaging_pipeline.numerics.unmixing import unmixed
 
 #: Below this a voxel holds air, above it metal. Source: HAZARDS 4 (metal); -300 HU is half-way from air to soft tissue.
 AIR_HU = -300.0
