@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imaging_pipeline.config import Config, LesionEntry, MaskSource, PatientLesions
 from imaging_pipeline.domain.case import Treatment, Visit
+from imaging_pipeline.domain.codes import SITES, site_named
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion, tracking_uid
 from imaging_pipeline.domain.prompts import Line, Mark, Outline, Placed
@@ -87,6 +88,7 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
             *(problem for visit in patient.visits for problem in _choices(visit)),
             *(error.problem for error in refused),
             *(problem for entry in asked.lesions for problem in _unknown_visits(entry, visits)),
+            *(_unknown_site(entry) for entry in asked.lesions if entry.site and site_named(entry.site) is None),
         ),
         treatments=tuple(
             Treatment(entry.label, entry.start.isoformat(), entry.end.isoformat() if entry.end else "")
@@ -123,6 +125,16 @@ def _unknown_visits(entry: LesionEntry, visits: tuple[Visit, ...]) -> Iterator[P
                 f"baseline or one of {', '.join(visit.date for visit in visits)}",
                 "correct the date",
             )
+
+
+def _unknown_site(entry: LesionEntry) -> Problem:
+    return Problem(
+        "W-SITE",
+        f"lesion {entry.id}",
+        "a site without a code: it is left out of reports, exports and scores",
+        f"one of {', '.join(SITES)}",
+        "take the nearest of these, and keep your words in `label`",
+    )
 
 
 def _choices(visit: VisitRecord) -> Iterator[Problem]:

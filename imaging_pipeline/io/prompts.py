@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from imaging_pipeline.config import Coordinates, LesionEntry, MaskSource, PixelPoint, PromptEntry
 from imaging_pipeline.domain.case import Visit
-from imaging_pipeline.domain.codes import SITES
+from imaging_pipeline.domain.codes import site_named
 from imaging_pipeline.domain.geometry import Grid, PointLps, Space, as_point
 from imaging_pipeline.domain.images import Mask, Series
 from imaging_pipeline.domain.lesions import Lesion
@@ -30,7 +30,7 @@ def lesion_of(entry: LesionEntry, tracking_uid: str) -> Lesion:
         label=entry.label or entry.id,
         kind=entry.kind,
         role=entry.role,
-        site=SITES.get(entry.site),
+        site=site_named(entry.site),
         laterality=entry.laterality,
         organ=entry.organ or entry.kind.value,
         bone_type=entry.bone_type,

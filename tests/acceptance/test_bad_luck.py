@@ -148,13 +148,18 @@ def mass_of(scans: Path) -> dict:
 
 def test_a_bad_prompt_costs_its_own_lesion_only(scans, tmp_path):
     bad = {"id": "BAD", "kind": "bone", "prompts": [{"point": [0, 0, 9999]}]}
-    mass = {**mass_of(scans), "reported": [{"visit": "2023-11-11", "statement": "SD", "source": "letter"}]}
+    mass = {
+        **mass_of(scans),
+        "site": "armpit",
+        "reported": [{"visit": "2023-11-11", "statement": "SD", "source": "letter"}],
+    }
     path = asked(scans, {"patient": "SAMPLE-001", "lesions": [bad, mass]}, {"patient": "NOBODY", "lesions": [bad]})
     outcome = run(scans, tmp_path / "out", "--lesions", str(path))
     assert outcome.exit_code == 5
     assert "E-PROMPT-SERIES lesion BAD, prompt 1" in outcome.output
     issues = {issue["code"]: issue["subject"] for issue in json.loads((tmp_path / "out" / "issues.json").read_text())}
     assert issues["W-REPORTED-VISIT"] == "lesion AX, reported 1"
+    assert issues["W-SITE"] == "lesion AX"
     assert issues["W-LESIONS-UNMATCHED"] == "patient 2 of the lesion file"
     assert "NOBODY" not in (tmp_path / "out" / "issues.json").read_text()
     rows = (tmp_path / "out" / "measurements.csv").read_text()
