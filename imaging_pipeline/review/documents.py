@@ -7,7 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from imaging_pipeline.corrections import signature
-from imaging_pipeline.domain.case import Case, Drawn, Edited, Measurement, Review, Segmented, Sighting, Values
+from imaging_pipeline.domain.case import (
+    Assessment,
+    Case,
+    Drawn,
+    Edited,
+    Measurement,
+    Review,
+    Segmented,
+    Sighting,
+    Values,
+)
 from imaging_pipeline.domain.digests import digest
 from imaging_pipeline.domain.geometry import Space
 from imaging_pipeline.domain.images import Mask, Volume
@@ -51,17 +61,7 @@ def case_document(case: Case, values: Values, acts: Sequence[Review], *, shows_r
             [_cell(lookup, values, lesion, visit.number, acts, stale, disputed) for visit in case.visits]
             for lesion in case.lesions
         ],
-        "responses": [
-            {
-                "criterion": each.criterion,
-                "visit": each.visit,
-                "overall": each.overall,
-                "words": wording.response_words(each.overall),
-                "tone": wording.tone(each.overall),
-                "reasons": [one_line(reason) for reason in each.reasons],
-            }
-            for each in case.assessments
-        ],
+        "responses": [_response(each) for each in case.assessments],
         "problems": [problem_document(problem) for problem in case.problems if problem.code[:2] != "N-"],
         "acts": [_act(act, case, stale) for act in acts],
     }
@@ -75,6 +75,21 @@ def problem_document(problem: Problem) -> dict[str, str]:
 def change_document(change: Change) -> Document:
     """A change, safe to show."""
     return {key: one_line(part) if isinstance(part, str) else part for key, part in asdict(change).items()}
+
+
+def _response(assessment: Assessment) -> Document:
+    return {
+        "criterion": assessment.criterion,
+        "visit": assessment.visit,
+        "overall": assessment.overall,
+        "words": wording.response_words(assessment.overall),
+        "tone": wording.tone(assessment.overall),
+        "sum": "" if assessment.sum_mm is None else str(assessment.sum_mm),
+        "from_baseline": wording.percent(assessment.change_from_baseline_pct),
+        "from_nadir": wording.percent(assessment.change_from_nadir_pct),
+        "certainty": [one_line(sentence) for sentence in wording.other_categories(assessment)],
+        "reasons": [one_line(reason) for reason in assessment.reasons],
+    }
 
 
 def _visit(case: Case, number: int, acts: Sequence[Review], stale: frozenset[str]) -> Document:

@@ -1,15 +1,19 @@
 """A radiologist at the page, in a real browser: by mouse, by keyboard, in light and dark."""
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+import imaging_pipeline
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.io import journal
 from imaging_pipeline.io.nifti import write_nifti
-from imaging_pipeline.io.record import read_case
+from imaging_pipeline.io.record import read_case, write_case
 from tests.review.desks import AX, CASE, desk, request, served
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
@@ -83,6 +87,48 @@ def test_the_page_opens_at_the_doubtful_outline(page):
     expect(page.locator("#picture-words")).to_contain_text("axial, slice")
     assert "42.00" in number(page, "longest diameter")
     assert "−19.2" in number(page, "longest diameter")
+
+
+def test_each_response_shows_its_sum_its_changes_and_how_sure_it_is(browser, results, place):
+    case, values = read_case(place)
+    unsure = replace(case.assessments[-1], other_categories={}, other_reader_categories={"PR": 29.6, "PD": 0.5})
+    write_case(replace(case, assessments=(*case.assessments[:-1], unsure)), values, place)
+    with served(desk(results)) as server:
+        tab = browser.new_page()
+        tab.goto(server.url)
+        tab.get_by_role("link", name=CASE).click()
+        table = tab.get_by_role("table", name="recist-1.1")
+        expect(table.locator("thead th")).to_have_text(["Visit", "", "Sum mm", "From BL", "From nadir"])
+        expect(table.locator("tbody tr")).to_have_text(
+            [
+                "BL52.00",
+                "V1SD43.00−17.3\u202f%−17.3\u202f%",
+                "V2NE42.00−19.2\u202f%−2.3\u202f%",
+                "the intervals leave no other categoryanother reader might find PR (30\u202f%), PD (< 1\u202f%)",
+            ]
+        )
+        tab.close()
+
+
+JARGON = {"cr", "dup", "fs", "geom", "hu", "kvp", "nm", "orient", "pat", "phi", "pix", "pos", "reg", "seg", "ts"}
+
+
+def test_no_problem_is_shown_by_its_code(browser, results):
+    sources = (path.read_text() for path in Path(imaging_pipeline.__file__).parent.rglob("*.py"))
+    codes = sorted({code for text in sources for code in re.findall(r'"([EW](?:-[A-Z]+)+)"', text)})
+    assert len(codes) > 100
+    (results / "issues.json").write_text(json.dumps([{"case": CASE, "code": code} for code in codes]))
+    with served(desk(results)) as server:
+        tab = browser.new_page()
+        tab.goto(server.url)
+        chips = tab.locator("#rows td").nth(1).locator(".chip")
+        expect(chips).to_have_count(len(codes))
+        shown = chips.all_text_contents()
+        tab.close()
+    assert {"target below measurable size", "target without a size", "progression without a date"} <= set(shown)
+    words = {word for text in shown for word in re.findall(r"\w+", text)}
+    assert {word for word in words if word.isupper()} <= {"CT", "DICOM", "NRRD", "PDF", "UID"}
+    assert not words & JARGON
 
 
 def test_accept_is_one_key_and_leads_to_the_next_open_one(page, place):
@@ -395,6 +441,22 @@ def test_nothing_is_wider_than_the_window(browser, results, width):
         expect(tab.locator("#picture-words")).not_to_be_empty()
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         context.close()
+
+
+@pytest.mark.parametrize("width", [900, 390])
+def test_in_a_narrow_window_the_picture_comes_first(browser, results, width):
+    with served(desk(results)) as server:
+        tab = browser.new_page(viewport={"width": width, "height": 1000})
+        tab.goto(server.url)
+        expect(tab.locator("#rows a")).to_be_visible()
+        assert tab.locator(".scroll").evaluate("(box) => box.scrollWidth <= box.clientWidth")
+        tab.locator("#rows a").click()
+        expect(tab.locator("#picture-words")).not_to_be_empty()
+        stage = tab.locator(".stage").bounding_box()
+        beside = [each.bounding_box() for each in tab.locator(".side > section:visible").all()]
+        assert all(box["y"] >= stage["y"] for box in beside)
+        assert tab.locator("#picture").bounding_box()["y"] < 400
+        tab.close()
 
 
 def test_a_case_that_fails_to_compute_keeps_the_act_and_says_so(browser, results, place):

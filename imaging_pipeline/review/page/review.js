@@ -72,14 +72,13 @@ function show(template) {
 
 // ---- Worklist
 
+// What a problem is called in two or three words: its own name here, else its code's words spelled out.
 const WHY = {
   "W-SEG-CONFIDENCE": "doubtful outline",
-  "W-NOT-IMAGED": "not imaged",
   "W-REPORTED-CONTRADICTION": "reports contradict",
   "W-REPORTED-DIFFERS": "report differs",
   "W-METHOD-CHANGED": "other modality",
   "W-GEOM-MAGNIFICATION": "magnified radiograph",
-  "W-COMPARE-KERNEL": "other kernel",
   "W-REVIEW-STALE": "stale review",
   "W-REVIEW-REJECTED": "rejected outline",
   "W-HU-JUMP": "density jumps",
@@ -91,19 +90,28 @@ const WHY = {
   "W-MEASURE-UPTAKE": "no uptake ratio",
   "W-MEASURE-PIXELS": "no millimetres",
   "W-TARGETS-MANY": "too many targets",
+  "W-TARGET-SMALL": "target below measurable size",
+  "W-TARGET-UNMEASURED": "target without a size",
   "W-ROLE-NOT-MEASURABLE": "target not measurable",
+  "W-PD-UNDATED": "progression without a date",
   "W-STATED-NOT-VERIFIABLE": "stated, not verifiable",
   "W-BASELINE-AGE": "baseline too old",
   "W-CR-LOST": "complete response lost",
-  "W-HU-METAL": "metal",
   "W-SERIES-MIXED": "mixed series",
-  "W-VISIT-REFUSED": "visit refused",
-  "E-REG-FAILED": "not registered",
   "E-REG-AMBIGUOUS": "registration in doubt",
   "E-SEG-EMPTY": "no outline",
   "E-SEG-LEAK": "outline leaks",
   "E-GEOM-GAP": "slices missing",
 };
+const SPELLED = {
+  COMPARE: "other", DICOM: "DICOM", DUPTAG: "repeated tag", FS: "folder", GEOM: "geometry", HU: "CT numbers", KVP: "tube voltage", META: "header",
+  NIFTI: "NIfTI", NM: "scintigraphy", NRRD: "NRRD", ORIENT: "orientation", PAT: "patient", PDF: "PDF", PHI: "identifying", PIX: "pixels", POS: "positions",
+  PREAMBLE: "header", REG: "registration", SEG: "outline", SYNTAX: "encoding", TS: "encoding", UID: "UID",
+};
+
+function calledShort(code) {
+  return WHY[code] || code.split("-").slice(1).map((word) => SPELLED[word] || word.toLowerCase()).join(" ") || code;
+}
 
 async function worklist() {
   const list = await ask("worklist");
@@ -127,7 +135,7 @@ function caseRow(each) {
   const pressing = (code) => /^E-|CONFIDENCE/.test(code);
   const worst = Object.entries(each.why).sort(([one], [other]) => pressing(other) - pressing(one));
   const why = worst.map(([code, count]) =>
-    chip(`${WHY[code] || code}${count > 1 ? ` × ${count}` : ""}`, pressing(code) ? "bad" : "open"));
+    chip(`${calledShort(code)}${count > 1 ? ` × ${count}` : ""}`, pressing(code) ? "bad" : "open"));
   return row(
     element("a", { href: `#/case/${each.case}` }, each.case),
     element("span", {}, ...states(each)),
@@ -285,7 +293,7 @@ function render() {
   const doubts = cell ? cell.problems : [];
   $("doubts-section").hidden = !doubts.length;
   $("doubts").replaceChildren(...doubts.map((each) => element("li", {},
-    element("strong", {}, `▲ ${WHY[each.code] || each.code}`), `: ${each.found}. ${each.remedy}.`)));
+    element("strong", {}, `▲ ${calledShort(each.code)}`), `: ${each.found}. → ${each.remedy}.`)));
   matrix();
   responses();
   signatures();
@@ -332,13 +340,26 @@ function cellButton(lesion, index, visit, place) {
 }
 
 function responses() {
-  const judged = open.document.responses.filter((each) => each.overall);
-  const visits = open.document.visits.filter((visit) => judged.some((each) => each.visit === visit.number));
-  const rows = [...new Set(judged.map((each) => each.criterion))].map((criterion) => row(criterion, ...visits.map((visit) => {
-    const found = judged.find((each) => each.criterion === criterion && each.visit === visit.number);
-    return found ? element("span", { className: `chip ${found.tone}`, title: [found.words, ...found.reasons].join("; ") }, found.overall) : "";
-  })));
-  fill($("responses"), ["Criterion", ...visits.map(shortName)], rows);
+  const told = open.document.responses.filter((each) => each.overall || each.sum);
+  $("responses").replaceChildren(...[...new Set(told.map((each) => each.criterion))].map((criterion) =>
+    judgements(criterion, told.filter((each) => each.criterion === criterion))));
+}
+
+/** One criterion, visit by visit: the response, its sum, and which other response it may as well be. */
+function judgements(criterion, judged) {
+  const sums = judged.some((each) => each.sum);
+  const rows = judged.flatMap((each) => {
+    const visit = visitOf(each.visit);
+    const response = each.overall ? element("span", { className: `chip ${each.tone}`, title: [each.words, ...each.reasons].join("; ") }, each.overall) : "";
+    const made = row(shortName(visit), response, ...(sums ? [each.sum, each.from_baseline, each.from_nadir] : []));
+    made.setAttribute("aria-current", String(visit === open.document.visits[open.visit]));
+    const sure = each.certainty.map((sentence) => element("div", {}, sentence));
+    return sure.length ? [made, element("tr", { className: "certainty" }, element("td", {}), element("td", { colSpan: sums ? 4 : 1 }, ...sure))] : [made];
+  });
+  const table = element("table");
+  fill(table, sums ? ["Visit", "", "Sum mm", "From BL", "From nadir"] : [], rows);
+  table.prepend(element("caption", {}, criterion));
+  return table;
 }
 
 function signatures() {
