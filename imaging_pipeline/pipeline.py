@@ -10,6 +10,7 @@ from imaging_pipeline.config import AssessConfig, Config, LesionEntry
 from imaging_pipeline.corrections import Acts, corrected, rejection
 from imaging_pipeline.criteria.reconcile import reconcile, reported
 from imaging_pipeline.criteria.roles import decide_roles
+from imaging_pipeline.criteria.spine import not_understood, score_spine
 from imaging_pipeline.domain.case import (
     Assessment,
     Case,
@@ -106,10 +107,12 @@ def follow(
                 *_confused(looks, visits),
                 *role_problems,
                 *reconcile(told, visits, measurements, assessments),
+                *not_understood(told),
                 *acts.stale(visits, measurements),
             ),
             reviews=acts.reviews,
             treatments=treatments,
+            scores=score_spine(lesions, visits, sightings, measurements, told),
         ),
         stages.values,
     )
@@ -253,5 +256,5 @@ def _methods(config: Config) -> tuple[str, ...]:
     segmenter = plugins.load("segmenters", config.segment.segmenter)
     criteria = [plugins.load("criteria", name) for name in config.assess.criteria]
     found = [register, refine, carry, segmenter, check_identities, corrected]
-    stages = [*found, measure, compared, decide_roles, *criteria, reconcile]
+    stages = [*found, measure, compared, decide_roles, *criteria, score_spine, reconcile]
     return tuple((stage.__doc__ or stage.__name__).strip().splitlines()[0] for stage in stages)

@@ -48,7 +48,12 @@ def measure_files(image: Path, mask_file: Path, label: str, kind: Kind, series_u
 
 def _value(item: Measurement) -> dict[str, Any]:
     entry = {"value": item.value, "unit": item.unit, "lower95": item.lower95, "upper95": item.upper95}
-    return {**entry, "flags": item.flags} if item.flags else entry
+    readers = {"reader_lower95": item.reader_lower95, "reader_upper95": item.reader_upper95}
+    return {
+        **entry,
+        **(readers if item.reader_lower95 is not None else {}),
+        **({"flags": item.flags} if item.flags else {}),
+    }
 
 
 def _evidence(measurements: tuple[Measurement, ...], to_index: Any) -> dict[str, Any]:

@@ -88,6 +88,9 @@ def test_measure_gives_every_quantity_with_interval_and_evidence():
     diameter = document["quantities"]["longest_diameter"]
     assert diameter["lower95"] < diameter["value"] < diameter["upper95"]
     assert diameter["unit"] == "mm"
+    # Another reader's limits are wider than the machine's own, and only known of diameters.
+    assert diameter["reader_lower95"] < diameter["lower95"] < diameter["upper95"] < diameter["reader_upper95"]
+    assert "reader_lower95" not in document["quantities"]["volume"]
     assert len(document["evidence"]["long_axis_lps"]) == 2
     assert "longest diameter" in call("measure", ct_folder(), mask).output
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -29,7 +29,7 @@ GENANT_CATEGORIES = ("normal", "mild", "moderate", "severe")
 
 @dataclass(frozen=True, slots=True)
 class Sins:
-    """A SINS total from least to most; the two differ where items are not stated."""
+    """A SINS total from least to most; the two differ where items are not stated, or open."""
 
     least: int
     most: int
@@ -37,8 +37,8 @@ class Sins:
 
     @property
     def total(self) -> int | None:
-        """The total, where every item is stated."""
-        return None if self.missing else self.least
+        """The total, where every item is known."""
+        return self.least if self.least == self.most else None
 
     @property
     def category(self) -> str:
@@ -49,9 +49,17 @@ class Sins:
 
 def sins(items: Mapping[str, str]) -> Sins:
     """Spinal Instability Neoplastic Score; an item left out widens the range by all it could be."""
+    return sins_between({item: (answer,) for item, answer in items.items()})
+
+
+def sins_between(items: Mapping[str, Collection[str]]) -> Sins:
+    """The same from all the answers each item may have; an item left out may have any."""
+    points = {
+        item: [worth for answer, worth in answers.items() if answer in items.get(item, answers)]
+        for item, answers in SINS_ITEMS.items()
+    }
     missing = tuple(item for item in SINS_ITEMS if item not in items)
-    known = sum(SINS_ITEMS[item][answer] for item, answer in items.items())
-    return Sins(known, known + sum(max(SINS_ITEMS[item].values()) for item in missing), missing)
+    return Sins(sum(map(min, points.values())), sum(map(max, points.values())), missing)
 
 
 def _stability(total: int) -> str:

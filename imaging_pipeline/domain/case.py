@@ -155,6 +155,25 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True)
+class Score:
+    """A score of the spine for one lesion at one visit: a range, as wide as what is not known makes it.
+
+    `value` is the one number where there is one. `reasons` say what each item was taken for and why; `missing` names
+    the items of which nothing is known.
+    """
+
+    score: Literal["genant", "sins"]
+    lesion_id: str
+    visit: int
+    value: int | None
+    least: int
+    most: int
+    category: str
+    reasons: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Review:
     """One human act on one lesion at one visit; each names the digest of the act before it.
 
@@ -214,4 +233,5 @@ class Case:
     problems: tuple[Problem, ...] = ()
     reviews: tuple[Review, ...] = ()
     treatments: tuple[Treatment, ...] = ()
+    scores: tuple[Score, ...] = ()
     schema_version: int = field(default=1)

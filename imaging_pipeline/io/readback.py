@@ -12,7 +12,7 @@ import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
@@ -71,6 +71,8 @@ _STATES = {
 }
 _ROLES = {"TARGET": Role.TARGET, "NON-TARGET": Role.NON_TARGET, "NEW": Role.NEW}
 
+#: What a table may say of how far its numbers can be trusted; a table of others, or an older one, need not.
+_BOUNDS = ("lower95", "upper95", "reader_lower95", "reader_upper95")
 
 #: What a damaged file ends in, wherever its reading stops.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error, csv.Error, UserWarning)
@@ -105,6 +107,7 @@ class _Said:
     series_uid: str = ""
     comparable: bool | None = None
     tracking_uid: str = ""
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
 
 def readings(path: Path) -> tuple[Reading, ...]:
@@ -214,7 +217,7 @@ def _finding(
 
 def _tabulated(content: bytes) -> Iterator[_Said]:
     rows = list(csv.DictReader(content.decode("utf-8-sig").splitlines()))
-    if not rows or not set(MEASUREMENT_COLUMNS) <= set(rows[0]):
+    if not rows or not set(MEASUREMENT_COLUMNS).difference(_BOUNDS) <= set(rows[0]):
         return
     dates: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
@@ -234,6 +237,7 @@ def _tabulated(content: bytes) -> Iterator[_Said]:
             modality=_armed(row["modality"]),
             series_uid=row["series_uid"],
             comparable={"true": True, "false": False}.get(row["comparable"]),
+            bounds={name: float(row[name]) for name in _BOUNDS if row.get(name)},
         )
 
 
@@ -442,4 +446,8 @@ def _measurement(said: _Said) -> Measurement:
         modality=said.modality,
         series_uid=said.series_uid,
         comparable=said.comparable,
+        lower95=said.bounds.get("lower95"),
+        upper95=said.bounds.get("upper95"),
+        reader_lower95=said.bounds.get("reader_lower95"),
+        reader_upper95=said.bounds.get("reader_upper95"),
     )

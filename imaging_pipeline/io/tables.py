@@ -1,4 +1,4 @@
-"""Tables: the tidy measurements and assessments of many cases, and the few lines a terminal shows."""
+"""Tables: the tidy measurements, assessments and scores of many cases, and the few lines a terminal shows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import Severity
 from imaging_pipeline.store import write_whole
 
-Cell: TypeAlias = str | float | Decimal | bool | None
+Cell: TypeAlias = str | int | float | Decimal | bool | None
 Row: TypeAlias = dict[str, Cell]
 
 # The columns are public interface: add, never rename.
@@ -42,6 +42,8 @@ MEASUREMENT_COLUMNS: dict[str, Any] = {
     "comparable": pa.bool_(),
     "flags": pa.string(),
     "series_uid": pa.string(),
+    "reader_lower95": pa.float64(),
+    "reader_upper95": pa.float64(),
 }
 ASSESSMENT_COLUMNS: dict[str, Any] = {
     "case": pa.string(),
@@ -62,6 +64,19 @@ ASSESSMENT_COLUMNS: dict[str, Any] = {
     "evaluator": pa.string(),
     "other_categories_pct": pa.string(),
     "other_reader_categories_pct": pa.string(),
+}
+SCORE_COLUMNS: dict[str, Any] = {
+    "case": pa.string(),
+    "visit": pa.string(),
+    "visit_date": pa.string(),
+    "lesion": pa.string(),
+    "score": pa.string(),
+    "value": pa.int64(),
+    "least": pa.int64(),
+    "most": pa.int64(),
+    "category": pa.string(),
+    "missing": pa.string(),
+    "reasons": pa.string(),
 }
 
 #: Between several texts in one cell.
@@ -100,6 +115,8 @@ def measurement_rows(case: Case) -> tuple[Row, ...]:
             "comparable": measurement.comparable,
             "flags": SEPARATOR.join(measurement.flags),
             "series_uid": measurement.series_uid,
+            "reader_lower95": measurement.reader_lower95,
+            "reader_upper95": measurement.reader_upper95,
         }
         rows.append(row)
     return tuple(rows)
@@ -130,6 +147,27 @@ def assessment_rows(case: Case) -> tuple[Row, ...]:
             "other_reader_categories_pct": _shares(assessment.other_reader_categories),
         }
         for assessment in case.assessments
+    )
+
+
+def score_rows(case: Case) -> tuple[Row, ...]:
+    """One row per score of a lesion at a visit, in the case's order."""
+    visits = {visit.number: visit for visit in case.visits}
+    return tuple(
+        {
+            "case": case.case,
+            "visit": visits[score.visit].label,
+            "visit_date": visits[score.visit].date,
+            "lesion": score.lesion_id,
+            "score": score.score,
+            "value": score.value,
+            "least": score.least,
+            "most": score.most,
+            "category": score.category,
+            "missing": SEPARATOR.join(score.missing),
+            "reasons": SEPARATOR.join(score.reasons),
+        }
+        for score in case.scores
     )
 
 
@@ -184,12 +222,13 @@ def _severities(case: Case) -> tuple[int, int]:
 
 
 def write_tables(cases: Iterable[Case], folder: Path) -> tuple[Path, ...]:
-    """Write measurements and assessments of all cases, ordered by case, as CSV and Parquet."""
+    """Write measurements, assessments and scores of all cases, ordered by case, as CSV and Parquet."""
     ordered = sorted(cases, key=lambda case: case.case)
     written: list[Path] = []
     tables: tuple[tuple[str, Callable[[Case], tuple[Row, ...]], dict[str, Any]], ...] = (
         ("measurements", measurement_rows, MEASUREMENT_COLUMNS),
         ("assessments", assessment_rows, ASSESSMENT_COLUMNS),
+        ("scores", score_rows, SCORE_COLUMNS),
     )
     for name, rows_of, columns in tables:
         rows = [row for case in ordered for row in rows_of(case)]
@@ -266,7 +305,7 @@ def _csv_cell(row: Row, column: str) -> str:
         return format(cell, "f")
     if isinstance(cell, float):
         return number(cell, str(row["quantity"]))
-    return disarmed(cell)
+    return str(cell) if isinstance(cell, int) else disarmed(cell)
 
 
 def _parquet(rows: Sequence[Row], columns: Mapping[str, Any]) -> bytes:

@@ -322,6 +322,25 @@ def test_a_readers_number_is_read_back_before_the_machines_signed_or_not(tmp_pat
         assert len(reading.visits) == 3
 
 
+def test_the_tidy_table_keeps_the_intervals_and_another_readers_limits(tmp_path):
+    case, values = by_hand()
+    bounds = {"lower95": 29.1, "upper95": 30.9, "reader_lower95": 23.37, "reader_upper95": 37.62}
+    first = replace(case.measurements[0], **bounds)
+    export_csv(replace(case, measurements=(first, *case.measurements[1:])), values, tmp_path)
+    (reading,) = readings(tmp_path / "csv" / "measurements.csv")
+    assert {name: getattr(reading.measurements[0], name) for name in bounds} == bounds
+    assert [each.lower95 for each in reading.measurements] == [29.1, *(each.lower95 for each in case.measurements[1:])]
+
+
+def test_a_table_of_before_there_were_readers_limits_is_still_read(tmp_path):
+    case, values = by_hand()
+    export_csv(case, values, tmp_path)
+    place = tmp_path / "csv" / "measurements.csv"
+    place.write_text("".join(line.rsplit(",", 2)[0] + "\n" for line in place.read_text().splitlines()))
+    (reading,) = readings(place)
+    assert len(reading.measurements) == len(case.measurements)
+
+
 def test_other_files_are_no_exports_of_ours(tmp_path):
     (tmp_path / "other.csv").write_text("patient,visit,date,lesion\n")
     (tmp_path / "other.json").write_text('{"kind": "timeline"}')

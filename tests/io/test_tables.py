@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from imaging_pipeline.domain.case import Score
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.tables import (
     COHORT_COLUMNS,
@@ -37,6 +38,8 @@ CONTRACT = [
     "comparable",
     "flags",
     "series_uid",
+    "reader_lower95",
+    "reader_upper95",
 ]
 
 
@@ -82,6 +85,8 @@ def test_one_row_per_measurement_says_what_was_measured(case, written):
         "comparable": "",
         "flags": "",
         "series_uid": case.visits[0].series[0].series_instance_uid,
+        "reader_lower95": "",
+        "reader_upper95": "",
     }
 
 
@@ -116,12 +121,39 @@ def test_sums_are_printed_as_the_exact_decimals_they_are(written):
     assert [row["change_from_baseline_pct"] for row in rows] == ["", "-17.3", "-19.2"]
 
 
+def test_another_readers_limits_stand_behind_the_interval(tmp_path, case):
+    first = replace(case.measurements[0], reader_lower95=23.37, reader_upper95=37.62)
+    write_tables((replace(case, measurements=(first, *case.measurements[1:])),), tmp_path)
+    row = rows_of(tmp_path / "measurements.csv")[0]
+    assert (row["lower95"], row["upper95"]) == ("29.10", "30.90")
+    assert (row["reader_lower95"], row["reader_upper95"]) == ("23.37", "37.62")
+
+
+def test_a_score_that_is_a_range_has_no_value(tmp_path, case):
+    grade = Score("genant", "L4", 0, 1, 0, 1, "normal to mild", ("height loss 21.0 %, 18.0 to 24.0",))
+    sins = Score("sins", "L4", 0, None, 6, 12, "stable to potentially unstable", (), ("pain", "posterolateral"))
+    write_tables((replace(case, scores=(grade, sins)),), tmp_path)
+    first, second = rows_of(tmp_path / "scores.csv")
+    assert (first["value"], first["least"], first["most"], first["category"]) == ("1", "0", "1", "normal to mild")
+    assert (second["value"], second["least"], second["most"], second["missing"]) == (
+        "",
+        "6",
+        "12",
+        "pain; posterolateral",
+    )
+    stored = pd.read_parquet(tmp_path / "scores.parquet")
+    assert stored["least"].tolist() == [0, 6]
+    assert stored["value"].isna().tolist() == [False, True]
+
+
 def test_equal_cases_give_equal_bytes_in_any_order(tmp_path, case):
     other = mpnst_case("p-other")[0]
     write_tables((case, other), tmp_path / "one")
     write_tables(iter((other, case)), tmp_path / "two")
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["assessments.csv", "assessments.parquet", "measurements.csv", "measurements.parquet"]
+    assert names == [
+        f"{table}.{suffix}" for table in ("assessments", "measurements", "scores") for suffix in ("csv", "parquet")
+    ]
     assert all((tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes() for name in names)
 
 

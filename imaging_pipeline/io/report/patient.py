@@ -14,6 +14,7 @@ from imaging_pipeline.domain.case import (
     Measurement,
     Outcome,
     Reported,
+    Score,
     Segmented,
     Values,
     Visit,
@@ -141,6 +142,7 @@ class LesionVisit:
     picture: Picture | None
     technique: tuple[Setting, ...]
     numbers: dict[str, Number]
+    scores: tuple[Score, ...]
 
     def flags(self, quantities: tuple[Quantity, ...]) -> tuple[str, ...]:
         """Every flag of these quantities once."""
@@ -164,6 +166,11 @@ class LesionSection:
     def pictured(self) -> bool:
         """Whether there is anything to see."""
         return any(each.picture for each in self.visits)
+
+    @property
+    def scored(self) -> bool:
+        """Whether it has a score at any visit."""
+        return any(each.scores for each in self.visits)
 
     @property
     def across(self) -> int:
@@ -384,6 +391,7 @@ def _lesion_visit(
             for (lesion_id, number, name), each in lookup.numbers.items()
             if (lesion_id, number) == (lesion.lesion_id, visit.number)
         },
+        tuple(each for each in lookup.case.scores if (each.lesion_id, each.visit) == (lesion.lesion_id, visit.number)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from imaging_pipeline.domain.case import Assessment, Measurement
+from imaging_pipeline.domain.case import Assessment, Measurement, Score
 from imaging_pipeline.domain.quantities import CATALOGUE, MM3
 from imaging_pipeline.errors import Problem, Severity
 from imaging_pipeline.io.tables import number, printed
@@ -48,6 +48,8 @@ FLAGS = {
     "W-HU-AIR": "air inside the outline,",
     "W-HU-METAL": "metal inside the outline,",
 }
+
+SCORES = {"genant": "Genant grade", "sins": "SINS"}
 
 #: A sign beside the colour of a problem, so that the colour is not needed.
 MARKS = {Severity.ERROR: "✕", Severity.WARNING: "▲", Severity.NOTE: "i"}
@@ -127,6 +129,14 @@ def other_categories(assessment: Assessment) -> Iterator[str]:
 def _shares(others: Mapping[str, float]) -> str:
     likeliest = sorted(others.items(), key=lambda other: -other[1])
     return ", ".join(f"{code} ({f'{share:.0f}' if share >= 1 else '< 1'}{NARROW}%)" for code, share in likeliest)
+
+
+def score(found: Score) -> str:
+    """A score with its range; the range alone where there is no one number."""
+    if found.least == found.most:
+        return str(found.least)
+    span = f"{found.least}–{found.most}"
+    return span if found.value is None else f"{found.value} ({span})"
 
 
 def signed(text: str) -> str:
