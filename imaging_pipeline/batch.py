@@ -343,6 +343,7 @@ def _follow(job: Job) -> CaseOutcome:
         store,
         acts,
         intake.treatments,
+        intake.levels,
     )
     odd = _odd_volumes(case, intake, store)
     case = replace(case, problems=(*job.patient.problems, *intake.problems, *odd, *case.problems))

@@ -156,15 +156,20 @@ class MaskSource(Model):
     label: int | str = 1
 
 
-class PromptEntry(Model):
+class InSeries(Model):
+    """What is said of one series of one visit."""
+
+    visit: str = Field(default="baseline", description='"baseline" or a date, YYYY-MM-DD.')
+    series: str = Field(default="", description="Role or SeriesInstanceUID; empty: the only one that shows the place.")
+
+
+class PromptEntry(InSeries):
     """One prompt: exactly one of point, line, box, mask, from, outside.
 
     `from` takes it from objects in the scan folder: the lesion's line from a structured report (sr) or a presentation
     state (gsps), its outline from a segmentation (seg) or a structure set (rtstruct).
     """
 
-    visit: str = Field(default="baseline", description='"baseline" or a date, YYYY-MM-DD.')
-    series: str = Field(default="", description="Role or SeriesInstanceUID; empty: the only CT that shows the place.")
     point: Coordinates | PixelPoint | None = None
     line: tuple[Coordinates, Coordinates] | None = None
     short: tuple[Coordinates, Coordinates] | None = None
@@ -219,12 +224,22 @@ class TreatmentEntry(Model):
     end: date | None = Field(default=None, description="Last day, YYYY-MM-DD.")
 
 
+class LevelsEntry(InSeries):
+    """Vertebrae that another program labelled in one series: a label map, NIfTI or NRRD, beside the lesion file."""
+
+    file: str
+    labels: Literal["totalsegmentator", "verse"] = Field(
+        default="totalsegmentator", description="What its values mean: TotalSegmentator's task total, or VerSe's."
+    )
+
+
 class PatientLesions(Model):
     """The lesions of one patient; `patient` is the PatientID, needed where a folder holds several."""
 
     patient: str = ""
     lesions: tuple[LesionEntry, ...] = Field(min_length=1)
     treatments: tuple[TreatmentEntry, ...] = ()
+    levels: tuple[LevelsEntry, ...] = ()
 
     @field_validator("lesions")
     @classmethod

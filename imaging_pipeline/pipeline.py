@@ -22,7 +22,7 @@ from imaging_pipeline.domain.case import (
     Values,
     Visit,
 )
-from imaging_pipeline.domain.geometry import Transform
+from imaging_pipeline.domain.geometry import PointLps, Transform
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
 from imaging_pipeline.domain.prompts import Outline, Outside, Placed, Prompt
@@ -39,6 +39,7 @@ from imaging_pipeline.store import Store
 Marks = Mapping[tuple[str, int], Placed]
 
 NO_ACTS = Acts()
+NO_LEVELS: Mapping[Series, Mapping[str, PointLps]] = {}
 
 
 def follow(
@@ -52,6 +53,7 @@ def follow(
     store: Store | None = None,
     acts: Acts = NO_ACTS,
     treatments: tuple[Treatment, ...] = (),
+    levels: Mapping[Series, Mapping[str, PointLps]] = NO_LEVELS,
 ) -> tuple[Case, Values]:
     """Follow every lesion through every visit.
 
@@ -73,8 +75,10 @@ def follow(
         What readers accepted, corrected, added and signed.
     treatments
         What the patient was given; response is counted from the first of them.
+    levels
+        Middles of vertebrae by level, in scans where another program labelled them.
     """
-    stages = Stages(load, config, store or Store())
+    stages = Stages(load, config, store or Store(), levels)
     for lesion, number, series, mask in acts.added(case, visits):
         lesions = (*lesions, lesion)
         marks = {**marks, (lesion.lesion_id, number): Placed(series, (Outline(mask),))}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.resources import files
 from typing import TypeVar
@@ -12,7 +12,7 @@ import numpy as np
 from imaging_pipeline import plugins
 from imaging_pipeline.config import Config
 from imaging_pipeline.domain.digests import digest
-from imaging_pipeline.domain.geometry import Transform
+from imaging_pipeline.domain.geometry import PointLps, Transform
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.prompts import Outline, Prompt
@@ -35,20 +35,29 @@ class Stages:
     gathers the arrays the case refers to.
     """
 
-    def __init__(self, load: Callable[[Series], Volume], config: Config, store: Store) -> None:
+    def __init__(
+        self,
+        load: Callable[[Series], Volume],
+        config: Config,
+        store: Store,
+        levels: Mapping[Series, Mapping[str, PointLps]],
+    ) -> None:
         self._load = load
         self._config = config
         self._store = store
+        self._levels = levels
         self.values: dict[str, Mask | Volume] = {}
 
     def registered(self, fixed: Series, moving: Series, lesion: Mask, kind: Kind) -> Transform:
         """The baseline's place in a later scan: the whole field first, then around the lesion."""
         config = self._config.register_
+        here, there = self._levels.get(fixed, {}), self._levels.get(moving, {})
+        same = tuple((here[level], there[level]) for level in sorted(here.keys() & there.keys()))
         whole = self._remember(
             "register",
-            (fixed, moving, config),
+            (fixed, moving, config, same),
             Transform,
-            lambda: register(self._load(fixed), self._load(moving), config),
+            lambda: register(self._load(fixed), self._load(moving), config, same),
         )
         return self._remember(
             "refine",

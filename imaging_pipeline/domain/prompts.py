@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imaging_pipeline.domain.geometry import PointLps
 from imaging_pipeline.domain.images import Mask, Series
 from imaging_pipeline.domain.lesions import Kind
@@ -50,6 +53,16 @@ class Outside:
 
 
 Mark = Point | Line | Box | Outline | Outside
+
+
+def middle_lps(mark: Mark) -> NDArray[np.float64]:
+    """The middle (3,) of a mark."""
+    if isinstance(mark, Point | Outside):
+        return np.array(mark.point_lps)
+    if isinstance(mark, Outline):
+        return np.asarray(mark.mask.grid.to_lps(np.argwhere(mark.mask.array).mean(axis=0)))
+    ends_lps = np.array(mark.long_axis_lps if isinstance(mark, Line) else mark.corners_lps)
+    return np.asarray(ends_lps.mean(axis=0))
 
 
 @dataclass(frozen=True, slots=True)

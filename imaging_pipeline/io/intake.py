@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from imaging_pipeline.config import Config, LesionEntry, MaskSource, PatientLesions
+from imaging_pipeline.config import Config, LesionEntry, LevelsEntry, MaskSource, PatientLesions
 from imaging_pipeline.domain.case import Treatment, Visit
-from imaging_pipeline.domain.codes import SITES, site_named
+from imaging_pipeline.domain.codes import SITES, VERTEBRAE, site_named
+from imaging_pipeline.domain.geometry import PointLps
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion, tracking_uid
-from imaging_pipeline.domain.prompts import Line, Mark, Outline, Placed
+from imaging_pipeline.domain.prompts import Line, Mark, Outline, Outside, Placed, middle_lps
 from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem, RefusedError, SpaceError
 from imaging_pipeline.io import loaders
 from imaging_pipeline.io.dicom import DOCUMENTS, SeriesRecord, Verdict
 from imaging_pipeline.io.findings import finding
 from imaging_pipeline.io.folder import with_digests
+from imaging_pipeline.io.levels import Levels, read_levels
 from imaging_pipeline.io.masks import read_mask_on
 from imaging_pipeline.io.patients import PatientRecord, VisitRecord
-from imaging_pipeline.io.prompts import FindDrawn, FindMask, lesion_of, placements
+from imaging_pipeline.io.prompts import FindDrawn, FindMask, lesion_of, placements, series_of, visit_of
 from imaging_pipeline.io.sr import TrackedLine, read_lines
 
 
@@ -34,6 +36,7 @@ class Intake:
     load: Callable[[Series], Volume]
     problems: tuple[Problem, ...]
     treatments: tuple[Treatment, ...] = ()
+    levels: Mapping[Series, Mapping[str, PointLps]] = field(default_factory=dict)
 
 
 def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config: Config) -> Intake:
@@ -77,6 +80,12 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
             refused.append(error)
     if refused and not marks:
         raise refused[0]
+    levels: dict[Series, Levels] = {}
+    for number, labelled in enumerate(asked.levels, start=1):
+        try:
+            levels |= _levels(labelled, f"levels {number}", visits, folder)
+        except PipelineError as error:
+            refused.append(error)
     return Intake(
         visits=visits,
         lesions=lesions,
@@ -88,12 +97,14 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
             *(problem for visit in patient.visits for problem in _choices(visit)),
             *(error.problem for error in refused),
             *(problem for entry in asked.lesions for problem in _unknown_visits(entry, visits)),
+            *_other_levels(lesions, marks, levels),
             *(_unknown_site(entry) for entry in asked.lesions if entry.site and site_named(entry.site) is None),
         ),
         treatments=tuple(
             Treatment(entry.label, entry.start.isoformat(), entry.end.isoformat() if entry.end else "")
             for entry in asked.treatments
         ),
+        levels={series: each.middles_lps for series, each in levels.items()},
     )
 
 
@@ -124,6 +135,33 @@ def _unknown_visits(entry: LesionEntry, visits: tuple[Visit, ...]) -> Iterator[P
                 f"visit '{told.visit}'",
                 f"baseline or one of {', '.join(visit.date for visit in visits)}",
                 "correct the date",
+            )
+
+
+def _levels(entry: LevelsEntry, subject: str, visits: tuple[Visit, ...], folder: Path) -> dict[Series, Levels]:
+    series = series_of(entry, visit_of(entry, visits, subject), subject)
+    assert series.grid is not None
+    return {series: read_levels(_beside(folder, entry.file, subject), series.grid, entry.labels)}
+
+
+def _other_levels(
+    lesions: tuple[Lesion, ...], marks: Mapping[tuple[str, int], Placed], levels: Mapping[Series, Levels]
+) -> Iterator[Problem]:
+    """Lesions that are marked in another vertebra than their site says."""
+    sites = {lesion.lesion_id: lesion.site for lesion in lesions}
+    for (lesion_id, number), placed in marks.items():
+        site = sites[lesion_id]
+        if site not in VERTEBRAE.values() or placed.series not in levels:
+            continue
+        inside = [mark for mark in placed.marks if not isinstance(mark, Outside)]
+        there = {levels[placed.series].at(middle_lps(mark)) for mark in inside} - {""}
+        if any(VERTEBRAE[level] != site for level in there):
+            yield Problem(
+                "W-LEVEL",
+                f"lesion {lesion_id} at visit {number}",
+                f"a mark in {', '.join(sorted(there))} by the label map",
+                "a mark in the vertebra its site names",
+                "correct the site, the mark or the label map",
             )
 
 

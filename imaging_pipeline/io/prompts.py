@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from imaging_pipeline.config import Coordinates, LesionEntry, MaskSource, PixelPoint, PromptEntry
+from imaging_pipeline.config import Coordinates, InSeries, LesionEntry, MaskSource, PixelPoint, PromptEntry
 from imaging_pipeline.domain.case import Visit
 from imaging_pipeline.domain.codes import site_named
 from imaging_pipeline.domain.geometry import Grid, PointLps, Space, as_point
@@ -51,12 +51,12 @@ def placements(
     for number, prompt in enumerate(entry.prompts, start=1):
         subject = f"lesion {entry.id}, prompt {number}"
         _require_one_form(prompt, subject)
-        visit = _visit_of(prompt, visits, subject)
+        visit = visit_of(prompt, visits, subject)
         if prompt.from_:
             series, mark = _drawn(prompt, entry.id, visit, subject, find_drawn)
             found.append((visit.number, series, mark))
         else:
-            series = _series_of(prompt, visit, subject)
+            series = series_of(prompt, visit, subject, _place(prompt))
             found.append((visit.number, series, _mark(prompt, series, subject, find_mask)))
     return tuple(found)
 
@@ -74,7 +74,14 @@ def _require_one_form(prompt: PromptEntry, subject: str) -> None:
         )
 
 
-def _visit_of(prompt: PromptEntry, visits: tuple[Visit, ...], subject: str) -> Visit:
+def visit_of(prompt: InSeries, visits: tuple[Visit, ...], subject: str) -> Visit:
+    """The visit an entry speaks of.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is none.
+    """
     for visit in visits:
         if prompt.visit == visit.date or (prompt.visit == "baseline" and visit.number == 0):
             return visit
@@ -87,9 +94,15 @@ def _visit_of(prompt: PromptEntry, visits: tuple[Visit, ...], subject: str) -> V
     )
 
 
-def _series_of(prompt: PromptEntry, visit: Visit, subject: str) -> Series:
+def series_of(prompt: InSeries, visit: Visit, subject: str, place: PointLps | None = None) -> Series:
+    """The only series of a visit that an entry can mean, and that shows a place, if one is given.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is none, or several.
+    """
     named = _named(prompt, visit)
-    place = _place(prompt)
     showing = [series for series in named if place is None or (series.grid is not None and series.grid.contains(place))]
     if len(showing) == 1:
         return showing[0]
@@ -105,7 +118,7 @@ def _series_of(prompt: PromptEntry, visit: Visit, subject: str) -> Series:
     )
 
 
-def _named(prompt: PromptEntry, visit: Visit) -> list[Series]:
+def _named(prompt: InSeries, visit: Visit) -> list[Series]:
     return [
         series
         for series in visit.series

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
 from imaging_pipeline.config import RegisterConfig
-from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix, moved
+from imaging_pipeline.domain.geometry import Grid, PointLps, Transform, as_matrix, moved
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import HU
@@ -79,14 +80,17 @@ class _Landmarks:
         return np.hstack([np.cross(arms, self.gradients), self.gradients])
 
 
-def register(fixed: Volume, moving: Volume, config: RegisterConfig) -> Transform:
-    """Follow-up scans were aligned rigidly to the baseline from several starts along the body axis.
+def register(
+    fixed: Volume, moving: Volume, config: RegisterConfig, same: Sequence[tuple[PointLps, PointLps]] = ()
+) -> Transform:
+    """Follow-up scans were aligned rigidly to the baseline, from labelled levels or several starts along the body axis.
 
     Parameters
     ----------
     fixed, moving : Volume
         Baseline and later scan; any spacing, orientation and field of view.
     config : RegisterConfig
+    same : places known to be the same in both, baseline first: vertebrae that were labelled in both.
 
     Returns
     -------
@@ -97,19 +101,22 @@ def register(fixed: Volume, moving: Volume, config: RegisterConfig) -> Transform
     Raises
     ------
     StageError
-        E-REG-FAILED when nothing fits, E-REG-AMBIGUOUS when another place along the body fits as well.
+        E-REG-FAILED when nothing fits, E-REG-AMBIGUOUS when another place along the body fits as well, E-REG-LEVEL when
+        what fits is not what was labelled.
     """
     fixed.grid.require_patient("registration")
     moving.grid.require_patient("registration")
     fixed_views, moving_views = _views(fixed, config), _views(moving, config)
     landmarks = [_landmarks(view.level, _beneath_skin(view)) for view in fixed_views]
-    starts = _starts(fixed_views[0], moving_views[0], config)
+    starts = [_shift(same)] if same else _starts(fixed_views[0], moving_views[0], config)
     if not starts:
         raise _failed(moving, "no shift at which a quarter of both bodies overlap", "one field of view in common")
-    for points, view in zip(landmarks, moving_views, strict=True):
+    # On the coarsest level vertebrae blur into a column, along which a start that is right slips.
+    for points, view in list(zip(landmarks, moving_views, strict=True))[1 if same else 0 :]:
         starts = _distinct([_aligned(points, view.level, start) for start in starts], points.centre_lps)
     finest_points, finest_level = landmarks[-1], moving_views[-1].level
     best = _most_plausible(starts, finest_points, finest_level, moving)
+    _require_same(same, best, moving)
     return Transform(
         as_matrix(best),
         fixed.grid.frame_of_reference_uid,
@@ -169,13 +176,39 @@ def refine(
     return replace(start, matrix=as_matrix(matrix), residual_mm=residual_mm)
 
 
-def _failed(moving: Volume, found: str, expected: str) -> StageError:
+def _shift(same: Sequence[tuple[PointLps, PointLps]]) -> NDArray[np.float64]:
+    """From places in one scan to the same ones in another, on average: of a column they tell no turn."""
+    shift = np.eye(4)
+    shift[:3, 3] = np.mean([np.subtract(there, here) for here, there in same], axis=0)
+    return shift
+
+
+def _require_same(same: Sequence[tuple[PointLps, PointLps]], matrix: Floats, moving: Volume) -> None:
+    """Refuse an alignment of other vertebrae than those of one name."""
+    off_mm = [float(np.linalg.norm(moved(matrix, here) - there)) for here, there in same]
+    if off_mm and (usual_mm := float(np.median(off_mm))) > HALF_LEVEL_MM:
+        raise _failed(
+            moving,
+            f"vertebrae of one label {usual_mm:.0f} mm apart after alignment",
+            f"at most {HALF_LEVEL_MM:.0f} mm",
+            code="E-REG-LEVEL",
+            remedy="check the label maps of both visits, or give a prompt at that visit",
+        )
+
+
+def _failed(
+    moving: Volume,
+    found: str,
+    expected: str,
+    code: str = "E-REG-FAILED",
+    remedy: str = "give a prompt at that visit, or check that the scan shows the same region",
+) -> StageError:
     return StageError(
-        "E-REG-FAILED",
+        code,
         f"series {moving.series.series_instance_uid}",
         found=found,
         expected=expected,
-        remedy="give a prompt at that visit, or check that the scan shows the same region",
+        remedy=remedy,
     )
 
 

@@ -12,7 +12,7 @@ from imaging_pipeline.config import SegmentConfig
 from imaging_pipeline.domain.geometry import Grid, Transform, as_matrix
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
-from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Outside, Point, Prompt
+from imaging_pipeline.domain.prompts import Box, Line, Outline, Outside, Point, Prompt, middle_lps
 from imaging_pipeline.errors import StageError
 from imaging_pipeline.numerics.competition import Contest, logistic
 from imaging_pipeline.numerics.expectation import Expectation, Limited, of_box, of_line, of_outline, of_point
@@ -187,7 +187,7 @@ def _settled(outcome: _Outcome, lattice: Grid) -> Mask:
 
 def _require_in_view(grid: Grid, prompt: Prompt) -> None:
     """Refuse marks that a reader cannot have made in this scan."""
-    if all(grid.contains(_middle(mark)) for mark in prompt.marks if not isinstance(mark, Outline)):
+    if all(grid.contains(middle_lps(mark)) for mark in prompt.marks if not isinstance(mark, Outline)):
         return
     raise StageError(
         "E-PROMPT-OUTSIDE",
@@ -202,7 +202,7 @@ def _require_agreement(found: Mask, prompt: Prompt) -> None:
     """Refuse marks of which one lies on the wrong side of the outline that the firmest of them gave."""
     if len(prompt.marks) == 1:
         return
-    within_mm = SignedDistance(found)(np.array([_middle(mark) for mark in prompt.marks]))
+    within_mm = SignedDistance(found)(np.array([middle_lps(mark) for mark in prompt.marks]))
     side = np.array([1 if isinstance(mark, Outside) else -1 for mark in prompt.marks])
     if (farthest_mm := float((side * within_mm).max())) > AGREEMENT_MM:
         raise StageError(
@@ -212,15 +212,6 @@ def _require_agreement(found: Mask, prompt: Prompt) -> None:
             expected=f"marks of one lesion, within {AGREEMENT_MM:.0f} mm",
             remedy="remove the mark that is wrong, or give the second lesion a name of its own",
         )
-
-
-def _middle(mark: Mark) -> NDArray[np.float64]:
-    if isinstance(mark, Point | Outside):
-        return np.array(mark.point_lps)
-    if isinstance(mark, Outline):
-        return np.asarray(mark.mask.grid.to_lps(np.argwhere(mark.mask.array).mean(axis=0)))
-    ends_lps = np.array(mark.long_axis_lps if isinstance(mark, Line) else mark.corners_lps)
-    return np.asarray(ends_lps.mean(axis=0))
 
 
 def _require_sound(outcome: _Outcome) -> None:

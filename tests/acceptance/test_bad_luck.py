@@ -6,6 +6,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
@@ -165,6 +166,27 @@ def test_a_bad_prompt_costs_its_own_lesion_only(scans, tmp_path):
     rows = (tmp_path / "out" / "measurements.csv").read_text()
     assert ",AX," in rows
     assert ",BAD," not in rows
+
+
+def test_a_label_map_that_names_another_vertebra_is_said_and_one_that_is_missing_too(scans, tmp_path):
+    (patient,) = yaml.safe_load((scans / "lesions.yaml").read_text())["patients"]
+    bone = next(entry for entry in patient["lesions"] if entry["id"] == "L4")
+    labels = np.zeros((41, 41, 41), dtype=np.uint8)
+    labels[10:31, 10:31, 10:31] = 29  # TotalSegmentator's L3
+    # RAS, around the middle of the lesion's line.
+    affine = np.array([(1, 0, 0, -30), (0, 1, 0, -23), (0, 0, 1, -20), (0, 0, 0, 1)])
+    nib.save(nib.Nifti1Image(labels, affine), scans / "levels.nii.gz")
+    levels = [
+        {"series": "lumbar_ct", "file": "levels.nii.gz"},
+        {"visit": "2023-10-18", "series": "lumbar_ct", "file": "gone.nii.gz"},
+    ]
+    path = asked(scans, {"patient": "SAMPLE-001", "lesions": [bone], "levels": levels})
+    assert run(scans, tmp_path / "out", "--lesions", str(path)).exit_code == 5
+    issues = {issue["code"]: issue for issue in json.loads((tmp_path / "out" / "issues.json").read_text())}
+    assert issues["W-LEVEL"]["subject"] == "lesion L4 at visit 0"
+    assert "L3" in issues["W-LEVEL"]["found"]
+    assert issues["E-PROMPT-MASK"]["subject"] == "levels 2"
+    assert "2024-02-20" in (tmp_path / "out" / "measurements.csv").read_text()
 
 
 def test_what_is_exported_later_bears_the_study_of_the_run(scans, tmp_path):

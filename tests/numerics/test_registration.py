@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imaging_pipeline.config import RegisterConfig
-from imaging_pipeline.domain.geometry import Grid, Space, Transform, moved
+from imaging_pipeline.domain.geometry import Grid, Space, Transform, as_point, moved
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.errors import SpaceError, StageError
@@ -89,6 +89,25 @@ def test_equal_vertebrae_without_a_mark_are_ambiguous():
         register(first, later, CONFIG)
     assert refusal.value.problem.code == "E-REG-AMBIGUOUS"
     assert "prompt" in refusal.value.problem.remedy
+
+
+@pytest.mark.parametrize("shift_mm", [-37.5, 12.5, 25.0])
+def test_labelled_levels_tell_equal_vertebrae_apart(shift_mm):
+    grid = grid_of((50, 64, 80), (3.0, 3.0, 3.0))
+    motion = rigid((2, 0, 3), (5, 0, shift_mm))
+    first = volume_of(column(), grid, noise=15.0)
+    later = volume_of(column(), grid, noise=15.0, seed=1, motion=motion)
+    middles = [(0.0, 0.0, height_mm) for height_mm in (-25.0, 0.0, 25.0)]
+    # A label's middle lies where another program's voxels do, not where ours would.
+    same = [(middle, as_point(np.add(moved(motion, middle), (1.0, -2.0, 2.0)))) for middle in middles]
+    assert worst_mm(register(first, later, CONFIG, same), motion, grid) < 1.0
+
+
+def test_an_alignment_that_contradicts_the_labels_is_refused(baseline):
+    opposite = [((0.0, 0.0, -40.0), (0.0, 0.0, 40.0)), ((0.0, 0.0, 40.0), (0.0, 0.0, -40.0))]
+    with pytest.raises(StageError) as refusal:
+        register(baseline, baseline, CONFIG, opposite)
+    assert refusal.value.problem.code == "E-REG-LEVEL"
 
 
 @pytest.mark.parametrize("shift_mm", [-40.0, -25.0, 12.5, 25.0, 50.0])
