@@ -181,17 +181,24 @@ _LACKS = {
 }  # fmt: skip
 
 
+#: What only a lesion of the spine has beside it.
+_OF_THE_SPINE = frozenset({"muscle_density", "height_loss", "cortical_continuity"})
+
+
 def _lacking(volume: Volume, lesion: Lesion, found: frozenset[str]) -> tuple[Problem, ...]:
     applies = {Needs.MASK}
-    if volume.unit == HU and lesion.kind is Kind.BONE:
-        applies |= {Needs.REFERENCE, Needs.BONE} if is_vertebral(lesion) else {Needs.REFERENCE}
+    applies |= {Needs.REFERENCE, Needs.BONE} if volume.unit == HU and lesion.kind is Kind.BONE else set()
     applies |= {Needs.MR} if volume.series.modality == "MR" else set()
     applies |= {Needs.SCINTIGRAPHY} if volume.unit == COUNTS else set()
     applies |= {Needs.RADIOGRAPH} if volume.series.modality in RADIOGRAPHS and lesion.kind is Kind.BONE else set()
+    # Of a lesion without a site the vertebra beside it tells that it lies in the spine.
+    in_spine = is_vertebral(lesion) and (lesion.site is not None or "reference_density" in found)
     return tuple(
         Problem(code, lesion.lesion_id, *words)
         for quantity, (code, *words) in _LACKS.items()
-        if CATALOGUE[quantity].needs in applies and quantity not in found
+        if CATALOGUE[quantity].needs in applies
+        and quantity not in found
+        and (in_spine or quantity not in _OF_THE_SPINE)
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.case import Measurement, Segmented, Visit
+from imaging_pipeline.domain.codes import SITES
 from imaging_pipeline.domain.geometry import Grid, Space, as_matrix
 from imaging_pipeline.domain.images import Mask, Series, Technique, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
@@ -58,13 +59,21 @@ def test_a_diameter_has_a_second_interval_in_which_another_readers_lies(scene):
     assert (found["volume"].reader_lower95, found["volume"].reader_upper95) == (None, None)
 
 
-def test_what_a_bone_lesion_lacks_is_said_with_its_reason(scene):
+@pytest.mark.parametrize(
+    ("site", "said"),
+    [
+        ("L4", {"W-MEASURE-REFERENCE", "W-MEASURE-MUSCLE", "W-MEASURE-HEIGHTS", "W-MEASURE-WALL"}),
+        # No heights and no muscle beside the spine are missed where there is no spine.
+        ("rib", {"W-MEASURE-REFERENCE"}),
+        ("ilium", {"W-MEASURE-REFERENCE"}),
+        ("", {"W-MEASURE-REFERENCE"}),
+    ],
+)
+def test_what_a_bone_lesion_lacks_is_said_where_it_applies(scene, site, said):
     volume, mask = scene
-    rib = replace(MASS, lesion_id="RIB1", kind=Kind.BONE)
-    findings = measure(volume, mask, rib, 0, MeasureConfig())
-    codes = {problem.code for problem in findings.problems}
-    assert codes == {"W-MEASURE-REFERENCE", "W-MEASURE-MUSCLE", "W-MEASURE-HEIGHTS", "W-MEASURE-WALL"}
-    assert {problem.subject for problem in findings.problems} == {"RIB1"}
+    findings = measure(volume, mask, replace(MASS, kind=Kind.BONE, site=SITES.get(site)), 0, MeasureConfig())
+    assert {problem.code for problem in findings.problems} == said
+    assert {problem.subject for problem in findings.problems} == {"T1"}
     assert measure(volume, mask, MASS, 0, MeasureConfig()).problems == ()
 
 
