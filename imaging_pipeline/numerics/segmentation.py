@@ -61,15 +61,15 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     """
     volume.grid.require_patient("segmentation")
     outline = next((mark.mask for mark in prompt.marks if isinstance(mark, Outline)), None)
-    _require_in_view(volume.grid, prompt)
+    require_in_view(volume.grid, prompt)
     if outline is not None and not outline.array.any():
-        raise _failed("E-SEG-EMPTY", "a carried outline out of view", "an outline in this scan", "at that visit")
+        raise failed("E-SEG-EMPTY", "a carried outline out of view", "an outline in this scan", "at that visit")
     if outline is not None and prompt.kind is Kind.BONE:
         # As bone heals its density no longer shows where the lesion was: the shape at baseline does.
         found = replace(outline, maker=MAKER)
     else:
         found = _drawn(volume, prompt, config)
-    _require_agreement(found, prompt)
+    require_agreement(found, prompt)
     return found
 
 
@@ -81,7 +81,7 @@ def _drawn(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     ]
     expected, trial = max(trials, key=_merit)
     if any(isinstance(mark, Outline) for mark in prompt.marks) and trial.support < MIN_SUPPORT:
-        raise _failed("E-SEG-EMPTY", "no edge where the lesion was", "a lesion there", "at that visit")
+        raise failed("E-SEG-EMPTY", "no edge where the lesion was", "a lesion there", "at that visit")
     # No farther than the lesion and what is next to it, so that its voxels are as fine as can be.
     near_lps = trial.marked_lps if trial.piece.any() else expected.extent_lps
     _, outcome = _grown(_patch(volume, near_lps, MAX_VOXELS), expected, config, FINE_ROUNDS)
@@ -115,6 +115,18 @@ class _Outcome:
 def _expectations(volume: Volume, prompt: Prompt) -> tuple[Expectation, ...]:
     """What the firmest mark of a prompt lets expect, within what is said not to be the lesion."""
     clicks_lps = np.array([mark.point_lps for mark in prompt.marks if isinstance(mark, Outside)])
+    expected = _expected(volume, firmest(prompt))
+    return tuple(Limited(each, clicks_lps) for each in expected) if len(clicks_lps) else expected
+
+
+def firmest(prompt: Prompt) -> Point | Line | Box | Outline:
+    """The mark that says most surely where the lesion is.
+
+    Raises
+    ------
+    StageError
+        E-PROMPT-FORM when none says so.
+    """
     marks = [mark for mark in prompt.marks if not isinstance(mark, Outside)]
     if not marks:
         raise StageError(
@@ -124,8 +136,7 @@ def _expectations(volume: Volume, prompt: Prompt) -> tuple[Expectation, ...]:
             expected="a point, line, box or mask",
             remedy="mark the lesion itself too",
         )
-    expected = _expected(volume, min(marks, key=lambda mark: FIRMNESS.index(type(mark))))
-    return tuple(Limited(each, clicks_lps) for each in expected) if len(clicks_lps) else expected
+    return min(marks, key=lambda mark: FIRMNESS.index(type(mark)))
 
 
 def _expected(volume: Volume, mark: Point | Line | Box | Outline) -> tuple[Expectation, ...]:
@@ -185,7 +196,7 @@ def _settled(outcome: _Outcome, lattice: Grid) -> Mask:
     return Mask((share > 0.5).reshape(there.shape), there, MAKER, confidence=round(outcome.support, 4))
 
 
-def _require_in_view(grid: Grid, prompt: Prompt) -> None:
+def require_in_view(grid: Grid, prompt: Prompt) -> None:
     """Refuse marks that a reader cannot have made in this scan."""
     if all(grid.contains(middle_lps(mark)) for mark in prompt.marks if not isinstance(mark, Outline)):
         return
@@ -198,7 +209,7 @@ def _require_in_view(grid: Grid, prompt: Prompt) -> None:
     )
 
 
-def _require_agreement(found: Mask, prompt: Prompt) -> None:
+def require_agreement(found: Mask, prompt: Prompt) -> None:
     """Refuse marks of which one lies on the wrong side of the outline that the firmest of them gave."""
     if len(prompt.marks) == 1:
         return
@@ -218,15 +229,16 @@ def _require_sound(outcome: _Outcome) -> None:
     """Refuse nothing and too much by name."""
     volume, expected = (int(np.count_nonzero(part)) for part in (outcome.piece, outcome.place > 0))
     if volume < 0.1 * expected or not volume:
-        raise _failed("E-SEG-EMPTY", "no tissue that stands out at the prompt", "a lesion there", "by a line")
+        raise failed("E-SEG-EMPTY", "no tissue that stands out at the prompt", "a lesion there", "by a line")
     rim = volume - int(np.count_nonzero(outcome.piece[1:-1, 1:-1, 1:-1]))
     if rim > 0.02 * volume or volume > 4 * expected:
-        raise _failed(
+        raise failed(
             "E-SEG-LEAK", "an outline that runs out of its neighbourhood", "a closed outline", "with its extent along z"
         )
 
 
-def _failed(code: str, found: str, expected: str, how: str) -> StageError:
+def failed(code: str, found: str, expected: str, how: str) -> StageError:
+    """A refusal to outline, and how a reader could help."""
     return StageError(code, "lesion", found=found, expected=expected, remedy=f"mark the lesion {how}, or give its mask")
 
 
