@@ -18,7 +18,13 @@ from imaging_pipeline.errors import Problem, SpaceError, StageError
 from imaging_pipeline.numerics.bone import rim, vertebra
 from imaging_pipeline.numerics.calcification import calcifications, tissue_shares
 from imaging_pipeline.numerics.comparability import compared
-from imaging_pipeline.numerics.intensity import densities, muscle_density, normalised, reference_density
+from imaging_pipeline.numerics.intensity import (
+    densities,
+    muscle_density,
+    normalised,
+    reference_density,
+    tissue_density,
+)
 from imaging_pipeline.numerics.radiograph import height_ratios
 from imaging_pipeline.numerics.reference import healthy_neighbours, muscle_beside
 from imaging_pipeline.numerics.signal import signal_ratios
@@ -125,10 +131,11 @@ def _beside_healthy_bone(
     reference = reference_density(bone.array, bone.marked, bone.grid, noise)
     own = (region.array, region.marked, region.grid)
     found = {
-        **normalised(mean_density, reference),
+        **normalised(*tissue_density(*own, noise), reference),
         **tissue_shares(*own, noise, reference, config),
         **rim(*own, reference, config),
     }
+    found["normalised_density"] = found["normalised_density"].flagged(*mean_density.flags)
     beside = muscle_beside(neighbours, mask)
     if beside is not None:
         muscle = cut_out(volume, beside, "muscle", margin_mm=0.0)

@@ -3,10 +3,11 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from imaging_pipeline.domain.geometry import Grid, as_matrix
-from imaging_pipeline.numerics.intensity import Reference, densities, normalised, reference_density
-from imaging_pipeline.numerics.uncertainty import Estimate, noise_sd, within
+from imaging_pipeline.numerics.intensity import Reference, densities, normalised, reference_density, tissue_density
+from imaging_pipeline.numerics.uncertainty import Estimate, noise_sd
 from imaging_pipeline.phantom.scanner import noise_field
 
 GRID = Grid((12, 64, 64), as_matrix(np.eye(4)[:, [2, 1, 0, 3]] * [2.5, 0.7, 0.7, 1.0]))
@@ -16,9 +17,9 @@ def noise(random, sd):
     return np.stack([noise_field(random, 64, 0.7, 0.55) for _ in range(12)]) * sd
 
 
-def ball(radius_voxels=20):
+def ball(radius_voxels=20, offset=0.0):
     slices, rows, columns = np.indices(GRID.shape)
-    return ((slices - 6) * 3.5) ** 2 + (rows - 32) ** 2 + (columns - 32) ** 2 < radius_voxels**2
+    return ((slices + offset - 6) * 3.5) ** 2 + (rows - 32) ** 2 + (columns - 32) ** 2 < radius_voxels**2
 
 
 def test_the_ibsi_phantom_has_its_reference_statistics(real_scans):
@@ -86,9 +87,24 @@ def test_reference_density_takes_the_noise_out_of_the_texture():
 
 
 def test_normalised_density_is_a_ratio_with_both_errors():
-    ratio = normalised(within(80.0, 2.0), Reference(160.0, 20.0, 4.0))["normalised_density"]
+    ratio = normalised(80.0, 2.0, Reference(160.0, 20.0, 4.0))["normalised_density"]
     assert ratio.value == pytest.approx(0.5)
     assert (ratio.upper95 - ratio.value) / 1.96 == pytest.approx(np.hypot(2.0, 0.5 * 4.0) / 160.0, rel=0.01)
+
+
+@pytest.mark.parametrize("beyond_hu", [-90.0, 45.0, 800.0])
+def test_a_tissues_density_holds_whatever_it_blurs_into(beyond_hu):
+    # A slice is as thick as slices lie apart: it mixes what lies in it.
+    share = np.mean([ball(offset=offset) for offset in np.linspace(-0.45, 0.45, 10)], axis=0)
+    blurred_share = ndimage.gaussian_filter(share, [0.0, 0.55 / 0.7, 0.55 / 0.7])
+    image, marked = beyond_hu + (45.0 - beyond_hu) * blurred_share, share > 0.5
+    mean_hu, error_hu = tissue_density(image, marked, GRID, 10.0)
+    assert mean_hu == pytest.approx(45.0, abs=1.96 * error_hu)
+    # What IBSI calls the mean is that of the voxels as they are; its interval reaches the tissue's.
+    found = densities(image, marked, GRID, 10.0)["mean_density"]
+    assert found.value == pytest.approx(image[marked].mean())
+    assert found.lower95 <= 45.0 <= found.upper95
+    assert abs(mean_hu - 45.0) <= 0.5 * abs(found.value - 45.0)
 
 
 def test_an_estimate_keeps_each_flag_once():
