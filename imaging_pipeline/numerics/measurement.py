@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.case import Measurement, Segmented
-from imaging_pipeline.domain.geometry import Grid, Space
+from imaging_pipeline.domain.geometry import Grid, PointLps, Space
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
 from imaging_pipeline.domain.quantities import CATALOGUE, COUNTS, HU, Needs
@@ -26,7 +26,7 @@ from imaging_pipeline.numerics.intensity import (
     tissue_density,
 )
 from imaging_pipeline.numerics.radiograph import height_ratios
-from imaging_pipeline.numerics.reference import healthy_neighbours, muscle_beside
+from imaging_pipeline.numerics.reference import Neighbours, healthy_neighbours, muscle_beside, vertebra_at
 from imaging_pipeline.numerics.signal import signal_ratios
 from imaging_pipeline.numerics.size import cautions_of, sizes, sizes_in_plane
 from imaging_pipeline.numerics.uncertainty import Estimate, between_readers, noise_sd
@@ -60,7 +60,14 @@ class Findings:
     problems: tuple[Problem, ...] = ()
 
 
-def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: MeasureConfig) -> Findings:
+def measure(
+    volume: Volume,
+    mask: Mask,
+    lesion: Lesion,
+    visit: int,
+    config: MeasureConfig,
+    reference_lps: PointLps | None = None,
+) -> Findings:
     """Size, density and mineral content of each lesion were measured on its mask, each with a 95 % interval.
 
     Every quantity that applies is given, and a problem for each that should be and cannot.
@@ -71,6 +78,7 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
     mask : the lesion, on the volume's grid or a part of it.
     lesion, visit : what is measured and when; the lesion's kind and site decide what applies.
     config : constants.
+    reference_lps : a point in the healthy vertebra to compare a bone lesion with; without one, its neighbours are.
 
     Raises
     ------
@@ -80,7 +88,7 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
         When the mask's voxels are not the volume's, or nothing of it can be given without millimetres.
     """
     region = cut_out(volume, mask, lesion.lesion_id)
-    found = _quantities(volume, mask, region, lesion, config)
+    found = _quantities(volume, mask, region, lesion, config, reference_lps)
     if not found:
         _require_millimetres(volume.grid, lesion.lesion_id)
     flags = cautions_of(region.marked, region.truncated, volume.grid.space)
@@ -88,11 +96,16 @@ def measure(volume: Volume, mask: Mask, lesion: Lesion, visit: int, config: Meas
         _measurement(CATALOGUE[name].name, estimate.flagged(*flags), volume, mask, lesion, visit)
         for name, estimate in found.items()
     )
-    return Findings(measurements, _lacking(volume, lesion, frozenset(found)))
+    return Findings(measurements, _lacking(volume, lesion, frozenset(found), named=reference_lps is not None))
 
 
 def _quantities(
-    volume: Volume, mask: Mask, region: Region, lesion: Lesion, config: MeasureConfig
+    volume: Volume,
+    mask: Mask,
+    region: Region,
+    lesion: Lesion,
+    config: MeasureConfig,
+    reference_lps: PointLps | None,
 ) -> dict[str, Estimate]:
     own = (region.array, region.marked, region.grid)
     found: dict[str, Estimate] = {}
@@ -105,7 +118,7 @@ def _quantities(
             found |= densities(*own, noise)
             found |= calcifications(*own, noise, config, volume.series.technique.kvp)
             if lesion.kind is Kind.BONE:
-                found |= _beside_healthy_bone(volume, mask, region, noise, found["mean_density"], lesion, config)
+                found |= _in_bone(volume, mask, region, noise, found["mean_density"], lesion, config, reference_lps)
         elif volume.series.modality == "MR" and lesion.kind is Kind.BONE:
             found |= signal_ratios(volume, mask)
     if volume.unit == COUNTS and volume.grid.space is Space.PLANE:
@@ -115,7 +128,7 @@ def _quantities(
     return found
 
 
-def _beside_healthy_bone(
+def _in_bone(
     volume: Volume,
     mask: Mask,
     region: Region,
@@ -123,24 +136,36 @@ def _beside_healthy_bone(
     mean_density: Estimate,
     lesion: Lesion,
     config: MeasureConfig,
+    reference_lps: PointLps | None,
 ) -> dict[str, Estimate]:
     neighbours = healthy_neighbours(volume, mask)
-    if neighbours is None:
-        return {"mean_density": mean_density.flagged("no_reference")}
-    bone = cut_out(volume, neighbours.bone, "reference", margin_mm=0.0)
+    found = vertebra(neighbours, mask, config) if neighbours is not None and is_vertebral(lesion) else {}
+    healthy = neighbours if reference_lps is None else vertebra_at(volume, mask, reference_lps)
+    if healthy is None:
+        return found | {"mean_density": mean_density.flagged("no_reference")}
+    against = _against(healthy, volume, region, noise, config)
+    against["normalised_density"] = against["normalised_density"].flagged(*mean_density.flags)
+    if reference_lps is not None:
+        against = {name: estimate.flagged("reference_named") for name, estimate in against.items()}
+    beside = muscle_beside(healthy, mask)
+    if beside is not None:
+        muscle = cut_out(volume, beside, "muscle", margin_mm=0.0)
+        found["muscle_density"] = muscle_density(muscle.array, muscle.marked, muscle.grid, noise)
+    return found | against
+
+
+def _against(
+    healthy: Neighbours, volume: Volume, region: Region, noise: float, config: MeasureConfig
+) -> dict[str, Estimate]:
+    """What is told of a lesion by what healthy bone of the same scan is like."""
+    bone = cut_out(volume, healthy.bone, "reference", margin_mm=0.0)
     reference = reference_density(bone.array, bone.marked, bone.grid, noise)
     own = (region.array, region.marked, region.grid)
-    found = {
+    return {
         **normalised(*tissue_density(*own, noise), reference),
         **tissue_shares(*own, noise, reference, config),
         **rim(*own, reference, config),
     }
-    found["normalised_density"] = found["normalised_density"].flagged(*mean_density.flags)
-    beside = muscle_beside(neighbours, mask)
-    if beside is not None:
-        muscle = cut_out(volume, beside, "muscle", margin_mm=0.0)
-        found["muscle_density"] = muscle_density(muscle.array, muscle.marked, muscle.grid, noise)
-    return found | vertebra(neighbours, mask, config) if is_vertebral(lesion) else found
 
 
 def is_vertebral(lesion: Lesion) -> bool:
@@ -188,11 +213,17 @@ _LACKS = {
 }  # fmt: skip
 
 
+#: Said instead where a reader named the vertebra to compare with.
+_NAMED_IN_VAIN = (
+    "W-REFERENCE-PROMPT", "no healthy vertebral body where one was named: density is not normalised, lytic and "
+    "sclerotic shares are not told", "a point inside one, apart from the lesion",
+    "correct `reference`, or leave it out: the neighbours are found without it",
+)  # fmt: skip
 #: What only a lesion of the spine has beside it.
 _OF_THE_SPINE = frozenset({"muscle_density", "height_loss", "cortical_continuity"})
 
 
-def _lacking(volume: Volume, lesion: Lesion, found: frozenset[str]) -> tuple[Problem, ...]:
+def _lacking(volume: Volume, lesion: Lesion, found: frozenset[str], *, named: bool) -> tuple[Problem, ...]:
     applies = {Needs.MASK}
     applies |= {Needs.REFERENCE, Needs.BONE} if volume.unit == HU and lesion.kind is Kind.BONE else set()
     applies |= {Needs.MR} if volume.series.modality == "MR" else set()
@@ -200,9 +231,10 @@ def _lacking(volume: Volume, lesion: Lesion, found: frozenset[str]) -> tuple[Pro
     applies |= {Needs.RADIOGRAPH} if volume.series.modality in RADIOGRAPHS and lesion.kind is Kind.BONE else set()
     # Of a lesion without a site the vertebra beside it tells that it lies in the spine.
     in_spine = is_vertebral(lesion) and (lesion.site is not None or "reference_density" in found)
+    lacks = {**_LACKS, "reference_density": _NAMED_IN_VAIN} if named else _LACKS
     return tuple(
         Problem(code, lesion.lesion_id, *words)
-        for quantity, (code, *words) in _LACKS.items()
+        for quantity, (code, *words) in lacks.items()
         if CATALOGUE[quantity].needs in applies
         and quantity not in found
         and (in_spine or quantity not in _OF_THE_SPINE)

@@ -1,4 +1,4 @@
-"""Healthy bone to compare a lesion with: the vertebral bodies above and below it, found in the same scan."""
+"""Healthy bone to compare a lesion with: the vertebral bodies above and below it, or one a reader names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from imaging_pipeline.domain.geometry import PointLps
 from imaging_pipeline.domain.images import Mask, MaskRole, Volume
 from imaging_pipeline.numerics.pyramid import Level, finest
 
@@ -46,12 +47,18 @@ COMMON_HU = 160.0
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A vertebral body: its trabecular core on a coarse level, its core's density and middle, its height above."""
+    """A vertebral body on a coarse level: all of it, its trabecular core with density and middle, how far off it is."""
 
+    whole: NDArray[np.bool_]
     core: NDArray[np.bool_]
     core_hu: float
     middle_lps: NDArray[np.float64]
-    above_mm: float
+    from_lesion_mm: NDArray[np.float64]
+
+    @property
+    def above_mm(self) -> float:
+        """Its height above the lesion."""
+        return float(self.from_lesion_mm[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +90,40 @@ def healthy_neighbours(volume: Volume, lesion: Mask) -> Neighbours | None:
         None where no healthy body is found.
     """
     lesion_lps = lesion.grid.to_lps(np.argwhere(lesion.array))
-    reach = np.array([REACH_ACROSS_MM, REACH_ACROSS_MM, REACH_ALONG_MM])
-    corners = lesion_lps.mean(axis=0) + reach * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
-    part = volume.crop(volume.grid.box_around(corners, 0.0))
-    level = finest(part, STEP_MM)
+    part, level = _around(volume, lesion_lps.mean(axis=0))
     chosen = _nearest(bodies(level, lesion_lps))
     return Neighbours(part, level, chosen) if chosen else None
+
+
+def vertebra_at(volume: Volume, lesion: Mask, place_lps: PointLps) -> Neighbours | None:
+    """The healthy vertebral body at a place, however far from the lesion.
+
+    Parameters
+    ----------
+    volume : a CT in HU, placed in the patient.
+    lesion : the lesion's mask, on the volume's lattice.
+    place_lps : a point inside the body.
+
+    Returns
+    -------
+    Neighbours or None
+        None where the place lies in no healthy body.
+    """
+    part, level = _around(volume, np.array(place_lps))
+    index = tuple(np.rint(level.grid.to_index(place_lps)).astype(int))
+    if min(index) < 0 or any(place >= size for place, size in zip(index, level.array.shape, strict=True)):
+        return None
+    found = bodies(level, lesion.grid.to_lps(np.argwhere(lesion.array)))
+    named = tuple(body for body in found if body.whole[index])
+    return Neighbours(part, level, named) if named else None
+
+
+def _around(volume: Volume, middle_lps: NDArray[np.float64]) -> tuple[Volume, Level]:
+    """The part of a volume in which bodies are looked for, and its coarse level."""
+    reach = np.array([REACH_ACROSS_MM, REACH_ACROSS_MM, REACH_ALONG_MM])
+    corners = middle_lps + reach * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
+    part = volume.crop(volume.grid.box_around(corners, 0.0))
+    return part, finest(part, STEP_MM)
 
 
 def muscle_beside(neighbours: Neighbours, lesion: Mask) -> Mask | None:
@@ -126,18 +161,16 @@ def bodies(level: Level, lesion_lps: NDArray[np.float64]) -> tuple[Body, ...]:
     for number in range(1, count + 1):
         own = labels == number
         offset = level.grid.to_lps(np.argwhere(own)) - lesion_lps.mean(axis=0)
-        middle = offset.mean(axis=0)
         if (
             not (own & near).any()
             and SMALLEST_ML <= len(offset) * level.grid.voxel_volume_mm3 / 1000.0 <= LARGEST_ML
             and np.ptp(offset[:, 2]) <= TALLEST_MM
-            and np.hypot(middle[0], middle[1]) <= FARTHEST_ASIDE_MM
         ):
             core = _core(level, own)
             core_hu = float(level.array[core].mean()) if core.any() else 0.0
             if HEALTHY_HU[0] <= core_hu <= HEALTHY_HU[1]:
                 core_lps = level.grid.to_lps(np.argwhere(core))
-                found.append(Body(core, core_hu, core_lps.mean(axis=0), float(middle[2])))
+                found.append(Body(own, core, core_hu, core_lps.mean(axis=0), offset.mean(axis=0)))
     return tuple(found)
 
 
@@ -170,8 +203,9 @@ def _near(level: Level, lesion_lps: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _nearest(found: tuple[Body, ...]) -> tuple[Body, ...]:
-    """The nearest above and the nearest below."""
-    sides = ([body for body in found if body.above_mm > 0], [body for body in found if body.above_mm <= 0])
+    """The nearest above and the nearest below, no farther to the side than the spine bends."""
+    beside = [body for body in found if np.hypot(*body.from_lesion_mm[:2]) <= FARTHEST_ASIDE_MM]
+    sides = ([body for body in beside if body.above_mm > 0], [body for body in beside if body.above_mm <= 0])
     return tuple(min(side, key=lambda body: abs(body.above_mm)) for side in sides if side)
 
 
