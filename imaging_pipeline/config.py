@@ -65,6 +65,9 @@ class SegmentConfig(Model):
     segmenter: str = "competition"
     smoothness: float = Field(default=3.0, gt=0, description="Evidence (log-odds) one voxel face of outline must save.")
     min_confidence: float = Field(default=0.6, ge=0, le=1, description="Below this the outline is flagged for review.")
+    model: str = Field(default="", description="Folder of a trained network, for the segmenter `network`.")
+    model_digest: str = Field(default="", description="What the files in that folder must be.")
+    labels: tuple[str, ...] = Field(default=(), description="The network's classes that are lesion; empty: all.")
 
 
 class MeasureConfig(Model):
