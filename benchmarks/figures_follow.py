@@ -3,10 +3,12 @@
 Draws N (2; 20 for a campaign) synthetic patients no parameter was set on, scans
 them at three visits into memory, and prints each figure beside its bar, with
 the worst case. `--pairs` (10; 100 for a campaign) sets how many pairs of scans
-with other fields of view look for the right level. Nothing is kept from one run to the next.
+with other fields of view look for the right level. `--pictures FOLDER` draws
+the outlines of the real lesions. Nothing else is kept from one run to the next.
 """
 
 import argparse
+import csv
 import os
 import sys
 import time
@@ -15,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
+from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
@@ -22,17 +26,20 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from imaging_pipeline.config import Config  # noqa: E402
-from imaging_pipeline.domain.geometry import as_point, moved  # noqa: E402
-from imaging_pipeline.domain.images import Mask  # noqa: E402
+from imaging_pipeline.domain.geometry import Grid, as_matrix, as_point, moved  # noqa: E402
+from imaging_pipeline.domain.images import Mask, Volume  # noqa: E402
 from imaging_pipeline.domain.lesions import Kind, Lesion  # noqa: E402
-from imaging_pipeline.domain.prompts import Line, Outline, Point, Prompt  # noqa: E402
+from imaging_pipeline.domain.prompts import Box, Line, Outline, Point, Prompt  # noqa: E402
+from imaging_pipeline.domain.quantities import HU, ONE  # noqa: E402
 from imaging_pipeline.errors import StageError  # noqa: E402
 from imaging_pipeline.io.loaders import open_series  # noqa: E402
 from imaging_pipeline.io.masks import read_mask  # noqa: E402
+from imaging_pipeline.io.nifti import read_nifti  # noqa: E402
 from imaging_pipeline.numerics.expectation import of_line  # noqa: E402
 from imaging_pipeline.numerics.measurement import measure  # noqa: E402
 from imaging_pipeline.numerics.registration import refine, register  # noqa: E402
 from imaging_pipeline.numerics.segmentation import carry, segment  # noqa: E402
+from imaging_pipeline.phantom.magnetic import COVERAGES, ECHOES, Coverage, painted, received, sagittal_grid  # noqa: E402
 from imaging_pipeline.phantom.patient import draw_patient  # noqa: E402
 from imaging_pipeline.phantom.protocols import protocols  # noqa: E402
 from imaging_pipeline.phantom.scanner import scan, true_mask  # noqa: E402
@@ -53,6 +60,9 @@ BARS = {
     "registration, one piece, axilla (mm)": (0.25, 0.8, False),
     "registration, joints moved, spine (mm)": (1.0, SILENT_MM, False),
     "registration, joints moved, axilla (mm)": (1.0, SILENT_MM, False),
+    "registration, axial to sagittal CT, L4 (mm)": (1.0, SILENT_MM, False),
+    "registration, sagittal to axial MR T1, L4 (mm)": (1.0, SILENT_MM, False),
+    "registration, sagittal to axial MR T2, L4 (mm)": (1.0, SILENT_MM, False),
     "Dice from a jittered line, L4": (0.92, 0.80, True),
     "Dice from a jittered line, AX": (0.96, 0.93, True),
     "Dice from a click, L4": (0.90, 0.85, True),
@@ -275,6 +285,85 @@ def stiff(figures, patient, scans) -> None:
         located(figures, "registration, one piece", fixed, moving, outline, still.lesion(0, name), still, 1)
 
 
+def other_planes(figures, patient, scans) -> None:
+    """L4 in a sagittal reformat of the next visit's CT, in MR of both planes, and MR against CT of one visit."""
+    axial_ct, state = scans[0, "lumbar_ct"], patient.lesion(0, "L4")
+    lying = [patient.lying_again(0, purpose) for purpose in ("MR", "MR, axial")]
+    sagittal_mr, axial_mr = mr_scans(lying[0], axial_ct, sagittal), mr_scans(lying[1], axial_ct, axial)
+    to_mr = [each.to_scanner(0, "L4") for each in lying]
+    to_ct = [patient.to_scanner(visit, "L4") for visit in (0, 1)]
+    pairs = [("axial to sagittal CT", axial_ct, to_ct[0], reformatted(scans[1, "lumbar_ct"]), to_ct[1])]
+    for name in ("T1", "T2"):
+        echo = f"lumbar_mr_{name.lower()}"
+        pairs.append((f"sagittal to axial MR {name}", sagittal_mr[echo], to_mr[0], axial_mr[echo], to_mr[1]))
+        pairs.append((f"CT to MR {name}", axial_ct, to_ct[0], sagittal_mr[echo], to_mr[0]))
+        pairs.append((f"MR {name} to CT", sagittal_mr[echo], to_mr[0], axial_ct, to_ct[0]))
+    for name, fixed, to_fixed, moving, to_moving in pairs:
+        row, who = f"registration, {name}, L4", patient.patient_id
+        place_lps = moved(to_fixed, state.surface.vertices(3))
+        outline = true_mask(lying[0] if fixed.unit == ONE else patient, 0, "L4", fixed.grid)
+        try:
+            whole = register(fixed, moving, CONFIG.register_)
+            transform = refine(fixed, moving, whole, outline, Kind.BONE, CONFIG.register_)
+        except StageError as refusal:
+            figures.note(f"{row}: said to be unsure", f"{who}: {refusal.problem.code}")
+            continue
+        true_lps = moved(to_moving @ np.linalg.inv(to_fixed), place_lps)
+        error = float(np.linalg.norm(transform.apply(place_lps) - true_lps, axis=1).mean())
+        figures.add(f"{row} (mm)", error)
+        if error > SILENT_MM:
+            figures.note("SILENT: registration off by more than 3 mm", f"{who} {row}: {error:.1f} mm")
+
+
+def reformatted(volume: Volume) -> Volume:
+    """A CT as sagittal slices of 3 mm, as scanners send them beside the axial ones."""
+    low, high = volume.grid.to_lps([(0, 0, 0), np.array(volume.grid.shape) - 1])
+    steps = np.array([3.0, 0.9, 0.9])
+    sizes = ((high - low)[[0, 2, 1]] / steps).astype(int)
+    affine = [[3.0, 0, 0, low[0] + 1], [0, 0, 0.9, low[1]], [0, -0.9, 0, high[2]], [0, 0, 0, 1]]
+    grid = Grid(
+        tuple(int(size) for size in sizes), as_matrix(affine), volume.grid.space, volume.grid.frame_of_reference_uid
+    )
+    array = np.zeros(grid.shape, dtype=np.float32)
+    for across_mm in (-1.0, 0.0, 1.0):  # a slice is the mean over its thickness
+        place = grid.matrix
+        place[0, 3] += across_mm
+        index = np.linalg.inv(volume.grid.matrix) @ place
+        array += ndimage.affine_transform(
+            volume.array, index[:3, :3], index[:3, 3], grid.shape, np.float32, order=1, mode="nearest"
+        )
+    return Volume(np.rint(array / 3).astype(np.int16), grid, volume.unit, volume.series)
+
+
+def mr_scans(patient, like: Volume, plane) -> dict[str, Volume]:
+    """The spin echoes of a patient's lumbar spine by role."""
+    signal, grid = plane(patient)
+    random = np.random.default_rng(patient.seed)
+    series = replace(like.series, modality="MR")
+    return {
+        echo.role: Volume(
+            np.stack([received(part, random) for part in signal[..., number]]).astype(np.int16), grid, ONE, series
+        )
+        for number, echo in enumerate(ECHOES)
+    }
+
+
+def sagittal(patient) -> tuple[np.ndarray, Grid]:
+    """As the phantom's scanner acquires them: 4 mm slices."""
+    grid = sagittal_grid(patient, COVERAGES["full"])
+    return painted(patient, grid, COVERAGES["full"]), grid
+
+
+def axial(patient) -> tuple[np.ndarray, Grid]:
+    """The same signals as axial slices of 4.5 mm with pixels of 1 x 1.5 mm."""
+    fine = sagittal_grid(patient, coverage := Coverage(128, 1.0, 1.0, 192, 1.5, 1))
+    upwards = painted(patient, fine, coverage)[:, ::-1].transpose(1, 2, 0, 3)
+    signal = upwards.reshape(64, 3, *upwards.shape[1:]).mean(axis=1)
+    left, back, bottom = fine.to_lps((0, 191, 0))
+    affine = [[0, 0, 1.0, left], [0, 1.5, 0, back], [4.5, 0, 0, bottom + 1.5], [0, 0, 0, 1]]
+    return signal, Grid(signal.shape[:3], as_matrix(affine), frame_of_reference_uid="1.2.840.1")
+
+
 def levels(figures, seed, pairs) -> None:
     """Pairs of scans of one region with other fields of view: is the level right, or said to be unsure?"""
     for number in range((pairs + 1) // 2):
@@ -312,28 +401,114 @@ def levels(figures, seed, pairs) -> None:
                 figures.note("SILENT: wrong level", f"{patient.patient_id} {name}: {error:.0f} mm")
 
 
-def real_sarcomas(figures) -> None:
-    """Two real sarcomas with an expert's outline, CT and MR, where the data lie beside the repository."""
-    data = Path(os.environ.get("IMAGING_PIPELINE_DATA", ROOT.parent / "shared" / "data")) / "sts_dicom"
+def outlined(figures, row, volume, prompt, expert=None) -> Mask | None:
+    """A real lesion's outline, with its Dice where an expert drew it; what is refused or for review is noted."""
+    try:
+        mask = segment(volume, prompt, CONFIG.segment)
+    except StageError as refusal:
+        figures.note(f"{row}, refused", refusal.problem.code)
+        return None
+    sure = mask.confidence >= CONFIG.segment.min_confidence
+    if expert is not None:
+        figures.add(row, score := dice(mask, expert))
+        if sure and score < 0.8:
+            figures.note("SILENT: real, Dice below 0.8", f"{row}: {score:.2f} at confidence {mask.confidence:.2f}")
+    if not sure:
+        figures.note(f"{row}, for review", f"confidence {mask.confidence:.2f}")
+    return mask
+
+
+def real_sarcomas(figures, data) -> None:
+    """Two real sarcomas with an expert's outline, CT and MR."""
     random = np.random.default_rng(SEED)
-    for folder in sorted(data.glob("STS_*/*")) if data.exists() else ():
+    for folder in sorted((data / "sts_dicom").glob("STS_*/*")):
         if folder.name not in ("CT", "MR_T1"):
             continue
         volume, _, _ = open_series(folder / "image")
         expert = read_mask(next((folder / "mask").iterdir()), volume)
-        line = expert_line(expert, random)
-        full = replace(line, short_axis_lps=expert_width(expert, line), span_lps=expert_span(expert))
-        for how, mark in (("line", line), ("line, short axis and extent", full)):
+        for how, mark in expert_marks(expert, random).items():
             row = f"real sarcomas, Dice from {how}"
             figures.add(row + ", ellipsoid alone", dice(ellipsoid_alone(mark, expert.grid), expert))
-            try:
-                mask = segment(volume, Prompt(Kind.SOFT_TISSUE, (mark,)), CONFIG.segment)
-            except StageError as refusal:
-                figures.note(row + ", refused", f"{folder.parent.name} {folder.name}: {refusal.problem.code}")
-                continue
-            figures.add(row, dice(mask, expert))
-    if not data.exists():
-        print(f"real sarcomas: no folder {data.name}, set IMAGING_PIPELINE_DATA")
+            outlined(figures, row, volume, Prompt(Kind.SOFT_TISSUE, (mark,)), expert)
+
+
+def real_nodule(figures, data, pictures) -> None:
+    """A real lung nodule with an expert's outline; the hand errs five times."""
+    volume, _, _ = open_series(data / "lidc0001/ct")
+    expert = read_mask(next((data / "lidc0001/seg").iterdir()), volume)
+    expert_mm = quantities(volume, expert, Kind.SOFT_TISSUE)["longest_diameter"]
+    random = np.random.default_rng(SEED)
+    shown = {"expert": expert}
+    for _ in range(5):
+        marks = expert_marks(expert, random)
+        for how, mark in marks.items():
+            figures.add(f"lidc0001, Dice from {how}, ellipsoid alone", dice(ellipsoid_alone(mark, expert.grid), expert))
+        off = random.standard_normal(3)
+        middle_lps = expert.grid.to_lps(np.argwhere(expert.array)).mean(axis=0)
+        marks["click"] = Point(as_point(middle_lps + off / np.linalg.norm(off) * CLICK_MM))
+        for how, mark in marks.items():
+            mask = outlined(figures, f"lidc0001, Dice from {how}", volume, Prompt(Kind.SOFT_TISSUE, (mark,)), expert)
+            if mask is not None:
+                found_mm = quantities(volume, mask, Kind.SOFT_TISSUE)["longest_diameter"]
+                figures.add(f"lidc0001, diameter from {how} (mm)", found_mm - expert_mm)
+                shown[how] = mask
+    picture(pictures, "lidc0001", volume, shown, (-1000, 250))
+
+
+def real_bone_lesion(figures, data, pictures) -> None:
+    """A real osteoma, of which an expert gave the box: middle and lengths along left, posterior and superior."""
+    image = read_nifti(data / "blds/2.nii.gz")
+    volume = Volume(image.array, image.grid, HU, image.series)
+    with (data / "blds/boxes.csv").open(newline="") as stream:
+        told = next(csv.DictReader(stream))
+    middle_lps, lengths_mm = (np.array([float(told[key]) for key in keys]) for keys in ("xyz", LENGTHS))
+    corners = [as_point(middle_lps + side * lengths_mm / 2) for side in (-1, 1)]
+    ends = [as_point(middle_lps + side * lengths_mm / 2 * (0, 1, 0)) for side in (-1, 1)]
+    shown = {}
+    for how, mark in {
+        "box": Box(tuple(corners)),
+        "line": Line(tuple(ends)),
+        "click": Point(as_point(middle_lps)),
+    }.items():
+        mask = outlined(figures, f"blds from {how}", volume, Prompt(Kind.BONE, (mark,)))
+        if mask is not None:
+            extent_mm = np.ptp(mask.grid.to_lps(np.argwhere(mask.array)), axis=0) + 1.0
+            for share in extent_mm / lengths_mm:
+                figures.add(f"blds from {how}, extents over the expert's box's", share)
+            shown[how] = mask
+    picture(pictures, "blds", volume, shown, (-200, 1200))
+
+
+#: What the table of `blds` calls the box's lengths.
+LENGTHS = ("width", "height", "depth")
+
+
+def picture(folder, name, volume, outlines, window) -> None:
+    """Six slices through a lesion with its outlines."""
+    if folder is None:
+        return
+    marked = np.argwhere(np.any([mask.on(volume.grid).array for mask in outlines.values()], axis=0))
+    (_, top, left), (_, bottom, right) = np.maximum(marked.min(axis=0) - 15, 0), marked.max(axis=0) + 16
+    figure = Figure(figsize=(12, 8), layout="constrained")
+    for place, number in enumerate(np.linspace(marked[0, 0], marked[-1, 0], 6).round().astype(int), start=1):
+        axes = figure.add_subplot(2, 3, place)
+        axes.imshow(volume.array[number, top:bottom, left:right], cmap="gray", vmin=window[0], vmax=window[1])
+        for (how, mask), colour in zip(outlines.items(), ("red", "cyan", "yellow", "magenta"), strict=False):
+            inside = mask.on(volume.grid).array[number, top:bottom, left:right]
+            axes.contour(inside, [0.5], colors=colour, linewidths=1.0) if inside.any() else None
+            axes.plot([], [], color=colour, label=how)
+        axes.set_title(f"{name}, slice {number + 1}")
+        axes.axis("off")
+    axes.legend(loc="lower right")
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=80)
+
+
+def expert_marks(expert: Mask, random) -> dict[str, Line]:
+    """What a reader with a jittered hand would mark of an expert's outline, the less and the more."""
+    line = expert_line(expert, random)
+    full = replace(line, short_axis_lps=expert_width(expert, line), span_lps=expert_span(expert))
+    return {"line": line, "line, short axis and extent": full}
 
 
 def expert_line(expert: Mask, random) -> Line:
@@ -384,6 +559,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--pictures", type=Path)
     asked = parser.parse_args()
     figures = Figures()
     for number in range(asked.patients):
@@ -396,9 +572,16 @@ def main() -> None:
         }
         follow_up(figures, patient, scans, baseline(figures, patient, scans, random))
         stiff(figures, patient, scans)
+        other_planes(figures, patient, scans)
         print(f"{patient.patient_id} done", file=sys.stderr, flush=True)
     levels(figures, asked.seed, asked.pairs)
-    real_sarcomas(figures)
+    data = Path(os.environ.get("IMAGING_PIPELINE_DATA", ROOT.parent / "shared" / "data"))
+    if data.exists():
+        real_sarcomas(figures, data)
+        real_nodule(figures, data, asked.pictures)
+        real_bone_lesion(figures, data, asked.pictures)
+    else:
+        print(f"real lesions: no folder {data.name}, set IMAGING_PIPELINE_DATA")
     figures.table()
 
 

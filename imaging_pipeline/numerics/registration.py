@@ -102,10 +102,11 @@ def register(
     ------
     StageError
         E-REG-FAILED when nothing fits, E-REG-AMBIGUOUS when another place along the body fits as well, E-REG-LEVEL when
-        what fits is not what was labelled.
+        what fits is not what was labelled, E-REG-MODALITY when only one of the two is a CT.
     """
     fixed.grid.require_patient("registration")
     moving.grid.require_patient("registration")
+    _require_one_kind(fixed, moving)
     fixed_views, moving_views = _views(fixed, config), _views(moving, config)
     landmarks = [_landmarks(view.level, _beneath_skin(view)) for view in fixed_views]
     starts = [_shift(same)] if same else _starts(fixed_views[0], moving_views[0], config)
@@ -210,6 +211,18 @@ def _failed(
         expected=expected,
         remedy=remedy,
     )
+
+
+def _require_one_kind(fixed: Volume, moving: Volume) -> None:
+    # Values are compared as they are: between CT and MR they correlate by chance, at times enough to be believed.
+    if fixed.unit != moving.unit:
+        raise StageError(
+            "E-REG-MODALITY",
+            f"series {moving.series.series_instance_uid}",
+            found=f"{moving.series.modality} against a baseline of {fixed.series.modality}",
+            expected="scans whose values mean the same",
+            remedy="mark the lesion in this scan too",
+        )
 
 
 def _surroundings(view: _View, lesion: Mask, kind: Kind, unit: str) -> Bools:
