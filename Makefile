@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := sample_data/case
 RESULTS := results
+NIIVUE := imaging_pipeline/io/report/templates/niivue.umd.js
 
 .DEFAULT_GOAL := run
 .PHONY: run test check bench figures campaigns pictures docs lock clean
 
-run: .venv/.ready $(SAMPLE)/truth.json
+run: .venv/.ready $(NIIVUE) $(SAMPLE)/truth.json
 	$(BIN)/imaging-pipeline run $(SAMPLE) --config configs/mpnst.yaml --out $(RESULTS) --workers 2
 
 test: .venv/.ready
@@ -56,6 +57,10 @@ clean:
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# For the reports' page of three planes; on a machine without npm they do without that page, and say so.
+$(NIIVUE): package-lock.json
+	@{ command -v npm >/dev/null && npm ci --silent --fetch-retries=0; } || echo "no npm, or no registry: reports without NiiVue"
 
 $(SAMPLE)/truth.json: .venv/.ready
 	$(BIN)/imaging-pipeline sample $(SAMPLE)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from imaging_pipeline.io.report.cohort import cohort_page
 from imaging_pipeline.io.report.patient import patient_page
 from imaging_pipeline.store import write_whole
 
+#: Brought by `npm ci`; without it reports do with their own viewer.
+NIIVUE = "niivue.umd.js"
+
 
 def write_report(case: Case, values: Values, path: Path) -> None:
     """Write the page of one patient, and its key images as files under the page's folder."""
@@ -28,15 +32,26 @@ def write_report(case: Case, values: Values, path: Path) -> None:
         for visit in lesion.visits:
             if visit.picture is not None:
                 write_whole(path.parent / visit.picture.file, visit.picture.key.png)
-    write_whole(path, _rendered("patient.html", page, _asset("viewer.js")))
+    write_whole(path, _rendered("patient.html", (_asset("viewer.js"),), page=page, planes=_has_niivue()))
 
 
 def write_cohort(cases: Sequence[Case], path: Path, problems: Sequence[Problem]) -> None:
-    """Write the page of all patients; it links to cases/<case>/report.html beside it."""
-    write_whole(path, _rendered("cohort.html", cohort_page(cases, problems), _asset("cohort.js")))
+    """Write the page of all patients; it links to cases/<case>/report.html beside it.
+
+    Beside it too, once for all reports: the page of three planes, where NiiVue was brought.
+    """
+    write_whole(path, _rendered("cohort.html", (_asset("cohort.js"),), page=cohort_page(cases, problems)))
+    if _has_niivue():
+        scripts = (_asset(NIIVUE), _asset("planes.js"))
+        write_whole(path.parent / "viewer" / "niivue.html", _rendered("niivue.html", scripts))
 
 
-def _rendered(template: str, page: object, script: Markup) -> str:
+def _has_niivue() -> bool:
+    """Whether `npm ci` has put NiiVue beside our own scripts."""
+    return _templates().joinpath(NIIVUE).is_file()
+
+
+def _rendered(template: str, scripts: tuple[Markup, ...], **shown: object) -> str:
     style = _asset("report.css")
     # Only what is in this package may style or run: its digests are named, everything else is refused.
     policy = "; ".join(
@@ -44,7 +59,7 @@ def _rendered(template: str, page: object, script: Markup) -> str:
             "default-src 'none'",
             "img-src data:",
             f"style-src {_hash(style)}",
-            f"script-src {_hash(script)}",
+            f"script-src {' '.join(map(_hash, scripts))}",
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -53,10 +68,10 @@ def _rendered(template: str, page: object, script: Markup) -> str:
         _environment()
         .get_template(template)
         .render(
-            page=page,
+            **shown,
             wording=wording,
             style=style,
-            script=script,
+            scripts=scripts,
             policy=Markup(policy),  # noqa: S704 - our own text
         )
     )
@@ -81,9 +96,13 @@ def _visible(value: Any) -> Any:
     return one_line(value) if foreign and not value.isprintable() else value
 
 
+def _templates() -> Traversable:
+    return files("imaging_pipeline.io.report").joinpath("templates")
+
+
 @cache
 def _asset(name: str) -> Markup:
-    text = files("imaging_pipeline.io.report").joinpath("templates", name).read_text(encoding="utf-8")
+    text = _templates().joinpath(name).read_text(encoding="utf-8")
     return Markup(text)  # noqa: S704 - our own file
 
 

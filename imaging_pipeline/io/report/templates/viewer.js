@@ -1,6 +1,8 @@
 "use strict";
 // The page reads without this. It only lets the scans around a lesion be scrolled, all visits together.
 const PIXELS = 384;
+// Voxels along a side of what is sent to the page of three planes; odd, so that one lies in the middle.
+const CUBE = 97;
 // Of each plane: which way of the patient (0 left, 1 posterior, 2 superior) its right, its down and its depth run.
 const PLANES = {
   axial: { right: 0, down: 1, depth: 2, sign: 1 },
@@ -235,6 +237,33 @@ class Viewer {
   }
 }
 
+/** A visit's scan and outline in a cube of the baseline's frame; its axes run to the patient's right, forward and up. */
+function cube(visit, side) {
+  const values = new Float32Array(CUBE ** 3).fill(visit.codes[0][0]), inside = new Uint8Array(CUBE ** 3);
+  const at = (number) => ((number + 0.5) / CUBE - 0.5) * side;
+  const found = [0, 0];
+  for (let up = 0, place = 0; up < CUBE; up++) {
+    for (let forward = 0; forward < CUBE; forward++) {
+      for (let right = 0; right < CUBE; right++, place++) {
+        if (!sample(visit, moved(visit.to_index, [-at(right), -at(forward), at(up)]), found)) continue;
+        values[place] = found[0];
+        inside[place] = found[1] >= 127.5 ? 1 : 0;
+      }
+    }
+  }
+  return { label: visit.label, date: visit.date, windows: visit.windows, unit: visit.unit, values, inside };
+}
+
+/** Opens the page of three planes beside the results, and sends it this lesion when it says that it is there. */
+function threePlanes({ scene, side, visits }) {
+  const page = window.open(`${location.href.slice(0, location.href.lastIndexOf("/cases/"))}/viewer/niivue.html`);
+  addEventListener("message", function answer({ source }) {
+    if (source !== page) return;
+    removeEventListener("message", answer);
+    page.postMessage({ name: scene.name, side, visits: visits.map((visit) => cube(visit, side)) }, "*");
+  });
+}
+
 for (const root of document.querySelectorAll(".viewer")) {
   const button = root.querySelector("button"), stage = root.querySelector(".stage");
   let viewer = null;
@@ -245,5 +274,6 @@ for (const root of document.querySelectorAll(".viewer")) {
     if (viewer || stage.hidden) return;
     viewer = new Viewer(root, JSON.parse(document.getElementById(root.dataset.scene).textContent));
     viewer.open();
+    root.querySelector(".planes")?.addEventListener("click", () => threePlanes(viewer));
   });
 }
