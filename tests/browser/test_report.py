@@ -256,6 +256,25 @@ def test_dragging_widens_the_window(browser, report):
         assert width > 2500
 
 
+def test_a_click_sets_the_point_that_all_planes_and_visits_pass_through(browser, report):
+    with viewer(browser, report) as (tab, stage):
+        box = stage.locator("canvas").first.bounding_box()
+        per_mm = box["width"] / 80.0
+        # 9 mm to the patient's left of the lesion's middle, and 5 mm behind it.
+        tab.mouse.click(box["x"] + box["width"] / 2 + 9 * per_mm, box["y"] + box["height"] / 2 + 5 * per_mm)
+        for plane, axis, away_mm in (("sagittal", 0, 9.0), ("coronal", 1, 5.0)):
+            stage.get_by_role("radio", name=plane).check()
+            painted(tab)
+            for visit, words in enumerate(stage.locator(".at").all_text_contents()):
+                letter, told_mm = re.search(rf"{plane} (\w) (\S+) mm", words).groups()
+                assert letter == "LP"[axis]
+                assert float(told_mm) == pytest.approx(CENTRES["L4"][axis] + visit * SHIFT[axis] + away_mm, abs=1.0)
+        stage.locator("canvas").first.dblclick()
+        stage.get_by_role("radio", name="axial").check()
+        painted(tab)
+        assert "axial I 2" in stage.locator(".at").first.text_content()
+
+
 def test_outline_and_mineral_are_shown_and_hidden(browser, report):
     with viewer(browser, report) as (tab, _):
         assert look(tab, 0)["yellow"] > 300

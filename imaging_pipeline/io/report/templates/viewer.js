@@ -69,8 +69,10 @@ class Viewer {
     this.own = this.plane;
     const depth = scene.normal;
     const first = scene.visits[0].lines[0];
-    this.position = [0, 0, 0];
-    if (first) this.position[depth] = Math.round(first[0][depth] / scene.steps_mm[depth]) * scene.steps_mm[depth];
+    this.start = [0, 0, 0];
+    if (first) this.start[depth] = Math.round(first[0][depth] / scene.steps_mm[depth]) * scene.steps_mm[depth];
+    this.position = [...this.start];
+    this.pointed = false;
     this.screens = Array.from(root.querySelectorAll("canvas"));
     this.words = Array.from(root.querySelectorAll(".at"));
     this.slider = root.querySelector("input[type=range]");
@@ -104,13 +106,24 @@ class Viewer {
       this.slider.value = Number(this.slider.value) + Math.sign(event.deltaY);
       this.slider.dispatchEvent(new Event("input"));
     }, { passive: false });
-    canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+    const place = (event) => [event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight];
+    let dragged = false;
+    canvas.addEventListener("pointerdown", (event) => { dragged = false; canvas.setPointerCapture(event.pointerId); });
     canvas.addEventListener("pointermove", (event) => {
       if (event.buttons) this.drag(number, event.movementX, event.movementY);
-      this.read(number, event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight);
+      dragged ||= event.buttons > 0 && Math.abs(event.movementX) + Math.abs(event.movementY) > 0;
+      this.read(number, ...place(event));
     });
-    canvas.addEventListener("dblclick", () => { this.chosen = null; this.draw(); });
+    canvas.addEventListener("click", (event) => { if (!dragged) this.point(this.under(...place(event)), true); });
+    canvas.addEventListener("dblclick", () => { this.chosen = null; this.point([...this.start], false); });
     canvas.addEventListener("pointerleave", () => { this.output.textContent = ""; });
+  }
+
+  // The point all planes pass through; the cross marks it once a reader has set it.
+  point(position, pointed) {
+    Object.assign(this, { position, pointed });
+    this.ranged();
+    this.draw();
   }
 
   // Sideways the window's width, up and down its level, as on a workstation.
@@ -178,6 +191,7 @@ class Viewer {
     if (overlay.checked) this.outline(image.data, inside);
     context.putImageData(image, 0, 0);
     if (overlay.checked) this.lines(context, visit);
+    if (this.pointed) this.cross(context);
     const shown = `W ${Math.round(width)} L ${Math.round(level)}`.replace("-", "−");
     this.letters(context, visit, shown);
     const words = `${this.where(visit)} · ${name} ${shown}`;
@@ -209,6 +223,22 @@ class Viewer {
       context.stroke();
     });
     context.setLineDash([]);
+  }
+
+  cross(context) {
+    const plane = PLANES[this.plane];
+    const [x, y] = [this.position[plane.right], this.position[plane.down] * plane.sign].map((mm) => (mm / this.side + 0.5) * PIXELS);
+    context.strokeStyle = "#ff9f4a";
+    context.lineWidth = 1;
+    context.beginPath();
+    // Open in the middle, so that it does not cover what it marks.
+    for (const [from, to] of [[0, -12], [12, PIXELS]]) {
+      context.moveTo(from ? x + from : 0, y);
+      context.lineTo(to > 0 ? to : x + to, y);
+      context.moveTo(x, from ? y + from : 0);
+      context.lineTo(x, to > 0 ? to : y + to);
+    }
+    context.stroke();
   }
 
   letters(context, visit, words) {
