@@ -156,7 +156,8 @@ COVERED = """(table) => {
   ]));
   return cells.flatMap((row) => row.slice(2).flatMap(([text, right], place) => {
     const [before, left] = row[place + 1];
-    return left.right > right.left + 1 ? [`${text} covers ${before}`] : [];
+    const beside = left.right <= right.left + 1, below = left.bottom <= right.top + 1 || right.bottom <= left.top + 1;
+    return beside || below ? [] : [`${text} covers ${before}`];
   }));
 }"""
 

@@ -214,11 +214,17 @@ class Judgement:
 
     @property
     def change(self) -> str:
-        """The sum, if there is one, and its change from baseline."""
+        """The sum, if there is one, and its changes from baseline and from a nadir below it."""
         if self.assessment.sum_mm is None:
             return ""
-        change = wording.percent(self.assessment.change_from_baseline_pct)
-        return f"sum {self.assessment.sum_mm}{wording.NARROW}mm" + (f", {change} from baseline" if change else "")
+        baseline = wording.percent(self.assessment.change_from_baseline_pct)
+        nadir = wording.percent(self.assessment.change_from_nadir_pct)
+        parts = [f"sum {self.assessment.sum_mm}{wording.NARROW}mm"]
+        if baseline:
+            parts.append(f"{baseline} from baseline")
+        if nadir and nadir != baseline:
+            parts.append(f"{nadir} from nadir")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
