@@ -159,7 +159,11 @@ def refine(
     spacing_mm = config.spacing_mm / 2
     near = fixed.crop(fixed.grid.box_around(place_lps, config.local_margin_mm))
     there = moving.crop(moving.grid.box_around(start.apply(place_lps), config.local_margin_mm + HALF_LEVEL_MM))
-    view, other_view = (_view(part, spacing_mm, SMOOTHING * config.spacing_mm) for part in (near, there))
+    # The same place as `near`: with its wider margin `there` may hold brighter tissue.
+    alike = moving.crop(moving.grid.box_around(start.apply(place_lps), config.local_margin_mm))
+    smoothing_mm = SMOOTHING * config.spacing_mm
+    view = _view(near, spacing_mm, smoothing_mm)
+    other_view = _view(there, spacing_mm, smoothing_mm, as_bright_as=alike)
     landmarks, other = _landmarks(view.level, _surroundings(view, lesion, kind, fixed.unit)), other_view.level
     matrix = _aligned(landmarks, other, whole := np.array(start.matrix))
     own_fit, whole_fit = (_fit(landmarks, other, candidate) for candidate in (matrix, whole))
@@ -249,7 +253,7 @@ def _views(volume: Volume, config: RegisterConfig) -> tuple[_View, ...]:
     return tuple(views)
 
 
-def _view(volume: Volume, spacing_mm: float, smoothing_mm: float = 0.0) -> _View:
+def _view(volume: Volume, spacing_mm: float, smoothing_mm: float = 0.0, as_bright_as: Volume | None = None) -> _View:
     """A volume as block means, values windowed so that the same tissue has the same value in every scan."""
     level = finest(volume, spacing_mm)
     inside = body(level, volume.unit)
@@ -257,10 +261,16 @@ def _view(volume: Volume, spacing_mm: float, smoothing_mm: float = 0.0) -> _View
         array = np.clip(level.array, *WINDOW_HU)
     else:
         # MR has no unit: bright tissue takes the top of the CT window, so that one set of constants serves both.
-        bright = float(np.percentile(level.array[inside], 95)) if inside.any() else 1.0
-        array = np.clip(level.array / bright, 0.0, 1.5) * WINDOW_HU[1]
+        array = np.clip(level.array / _bright(as_bright_as or volume, spacing_mm), 0.0, 1.5) * WINDOW_HU[1]
     windowed = Level(array, level.grid)
     return _View(windowed.smoothed(smoothing_mm) if smoothing_mm else windowed, inside)
+
+
+def _bright(volume: Volume, spacing_mm: float) -> float:
+    """What bright tissue measures."""
+    level = finest(volume, spacing_mm)
+    inside = body(level, volume.unit)
+    return float(np.percentile(level.array[inside], 95)) if inside.any() else 1.0
 
 
 def _beneath_skin(view: _View) -> Bools:

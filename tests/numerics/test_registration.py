@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imaging_pipeline.config import RegisterConfig
-from imaging_pipeline.domain.geometry import Grid, Space, Transform, as_point, moved
+from imaging_pipeline.domain.geometry import Grid, Space, Transform, as_matrix, as_point, moved
 from imaging_pipeline.domain.images import Mask
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.errors import SpaceError, StageError
@@ -184,3 +184,17 @@ class TestAroundTheLesion:
         with pytest.raises(StageError) as refusal:
             refine(first, later, Transform(), self.lesion(), Kind.BONE, CONFIG)
         assert refusal.value.problem.code == "E-REG-FAILED"
+
+    def test_bright_tissue_beyond_the_neighbourhood_does_not_change_its_values(self):
+        def signal(points):
+            fluid = np.abs(points[:, 1] + 52.0) < 10.0  # 40 mm and more in front of the lesion
+            return np.where(fluid, 3000.0, np.maximum(self.scene(points, 45.0) + 200.0, 0.0))
+
+        motion = rigid((1, -1, 1), (3, -2, 2))
+        first = volume_of(signal, self.GRID, noise=10.0, unit="1")
+        later = volume_of(signal, self.GRID, noise=10.0, seed=1, unit="1", motion=motion)
+        start = Transform(as_matrix(motion @ rigid((0, 0, 0.5), (0.5, 0.5, 0))))
+        found = refine(first, later, start, self.lesion(), Kind.BONE, CONFIG)
+        inside = points_of(self.GRID)[self.lesion().array.ravel()]
+        error = np.linalg.norm(found.apply(inside) - moved(motion, inside), axis=1)
+        assert error.max() < 0.3
