@@ -91,13 +91,13 @@ def _applied(case, sighting, acts, values):
     for act in judged.lines:
         length = round(math.dist(*act.points_lps), 2)
         evidence = Edited(act.judged, digest(act), act.points_lps)
-        own.append(Measurement(*at, act.quantity, length, "mm", evidence))
+        own.append(Measurement(*at, act.quantity, length, "mm", evidence, modality="CT"))
     return replace(sighting, mask=judged.mask.digest, method=judged.mask.maker), own
 
 
 def _volume(lesion_id, visit, mask, act):
     evidence = Edited(mask.digest, digest(act))
-    return Measurement(lesion_id, visit, "volume", round(mask.volume_ml * 1000, 1), "mm3", evidence)
+    return Measurement(lesion_id, visit, "volume", round(mask.volume_ml * 1000, 1), "mm3", evidence, modality="CT")
 
 
 def desk(results, reader="Dr Ada", *, adjudicates=False, computed=redo, now=NOW):

@@ -224,6 +224,7 @@ async function go(lesion, visit) {
   open.lesion = lesion;
   open.visit = visit;
   open.adding = false;
+  open.window = null;
   open.now.forget();
   $("comment").value = "";
   $("finding").value = "";
@@ -680,6 +681,7 @@ class Picture {
   }
 
   window() {
+    if (open.window) return open.window;
     const wanted = $("window").value;
     return this.view.windows.find((each) => each.name === wanted) || this.view.windows[0];
   }
@@ -936,6 +938,13 @@ function press(event) {
       from = to;
     };
     open.drag(...at);
+  } else {
+    const { level, width } = picture.window();
+    // Sideways the window's width, up and down its level, as on a workstation.
+    open.drag = (x, y) => {
+      const [right, down] = [(x - at[0]) / picture.canvas.width, (y - at[1]) / picture.canvas.width];
+      open.window = { name: "chosen", level: level + down * width, width: Math.max(1, width * (1 + 2 * right)) };
+    };
   }
   $("picture").setPointerCapture(event.pointerId);
   drawAll();
@@ -1026,13 +1035,14 @@ function wire() {
   }
   for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => useTool(button.dataset.tool));
   $("overlay").addEventListener("change", drawAll);
-  $("window").addEventListener("change", () => { open.keptWindow = true; drawAll(); });
+  $("window").addEventListener("change", () => { open.keptWindow = true; open.window = null; drawAll(); });
   $("brush").addEventListener("input", () => resize(0));
   $("slice").addEventListener("input", () => scroll(Number($("slice").value) - open.now.slice));
   const canvas = $("picture");
   canvas.addEventListener("pointerdown", press);
   canvas.addEventListener("pointermove", drag);
   canvas.addEventListener("pointerup", release);
+  canvas.addEventListener("dblclick", () => { open.window = null; drawAll(); });
   canvas.addEventListener("pointercancel", release);
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); scroll(event.deltaY < 0 ? 1 : -1); }, { passive: false });
   $("brush-size").textContent = `${$("brush").value} mm`;
