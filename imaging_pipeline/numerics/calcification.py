@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import minimize
+from scipy.special import erfinv, expit
 
 from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.numerics.intensity import Reference
 from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
-from imaging_pipeline.numerics.unmixing import SPREAD_MM, unmixed
+from imaging_pipeline.numerics.unmixing import Sharpness, own_share, sharpness, unmixed
 
 #: Agatston's threshold, the steps of his factor, his slice thickness and his smallest island. Source: RULES 7.
 AGATSTON_HU = 130.0
@@ -28,27 +30,33 @@ HYDROXYAPATITE_MG_PER_ML_HU = 0.8
 VOLTAGE_POWER = 0.675
 USUAL_KVP = 120.0
 
-#: Standard deviation of the smoothing in the plane before gradients are taken, and before voxels are told apart.
+#: Standard deviation of the smoothing in the plane before mineral is told from noise, and tissues from one another.
 SMOOTHING_MM = 0.3
 TISSUE_SMOOTHING_MM = 0.6
-#: The same across slices, in slices: a box's (1 / sqrt 12).
-SPREAD_SLICES = 0.289
+#: The blur across slices, in slices: a box's (1 / sqrt 12 = 0.289), and more for mineral thinner than a slice.
+#: Source for this and the spreads: phantom lesions of other seeds than those of benchmarks/figures_measure.py.
+SPREAD_SLICES = 0.37
 #: Mineral stands out of the noise by this many standard deviations, or is not counted.
 LOWEST_SIGNAL_TO_NOISE = 5.0
 #: Around what stands out, what blur has spread of it is counted down to this share of the threshold.
 SPREAD_SHARE = 0.5
-#: Soft tissue is sought in this share of the lesion, where the image changes least: blur has brought nothing there.
-EVENEST = 0.2
+#: Mineral of many densities fills more than if all were as dense as its mean by mass: 1 plus their relative variance.
+MANY_DENSITIES = 1.04
+#: Soft tissue is read off voxels that lie in the lesion by this share at least; its texture spreads by this much.
+LEAST_OWN = 0.9
+TEXTURE_HU = 5.0
+#: It is sought from the quantile that the darkest voxels make; bins of their histogram.
+LOW_QUANTILE = 0.05
+HISTOGRAM_STEP_HU = 2.0
+#: Squares of a normal, half of them, at equal steps of probability.
+HALF_SQUARES = np.square(erfinv((np.arange(32) + 0.5) / 32))
 #: A lesion's soft tissue lies below this; where none does, it is taken to be like muscle.
 DENSEST_SOFT_TISSUE_HU = 130.0
 MUSCLE_HU = 55.0
-#: Standard deviation of the calcified volume over scanners, kernels and slices of 1-5 mm.
-#: Source for this and the spreads: phantom lesions of other seeds than those of benchmarks/figures_measure.py.
-RELATIVE_SD = 0.08
-#: The same of the mass, part of which blur carries out of the lesion where its rim is mineral.
-MASS_RELATIVE_SD = 0.08
+#: Standard deviation of calcified volume and mass over scanners, per mm of slice thickness.
+RELATIVE_SD_PER_MM = 0.015
 #: The same of mineral that is none but blur from dense bone outside, as a share of the lesion.
-SPILL_SD = 0.01
+SPILL_SD = 0.006
 #: Two tissues this near to each other leave no voxel between them that is neither.
 BLUR_REACH_MM = 1.5
 #: The denser of the two must stand out by this many standard deviations of the noise.
@@ -76,26 +84,24 @@ def calcifications(
     config : the threshold above which mineral is sought at 120 kVp, and a calibration of its mass.
     kvp : tube voltage, if stated: threshold and mass follow it.
     """
-    soft_hu = soft_tissue_hu(array, marked, grid, noise)
+    sharp = sharpness(array, grid.spacing_mm, noise)
+    soft_hu = soft_tissue_hu(array, marked, grid, sharp)
     contrast = (USUAL_KVP / (kvp or USUAL_KVP)) ** VOLTAGE_POWER
     above_hu = max(contrast * (config.calcium_threshold_hu - soft_hu), LOWEST_SIGNAL_TO_NOISE * noise)
-    smooth = _smoothed(array, grid, SMOOTHING_MM)
-    excess = smooth - np.float32(soft_hu)
-    dense = (excess > above_hu) & marked
-    own = unmixed(smooth, marked, grid.spacing_mm) - np.float32(soft_hu) if dense.any() else excess
+    excess = unmixed(array.astype(np.float32), marked, grid.spacing_mm, sharp.spread_mm) - np.float32(soft_hu)
     # What is dense by the blur of bone outside alone is no mineral of the lesion's own.
-    certain = dense & (own > above_hu)
-    # One voxel around, for there lies what blur took from it.
-    around = ndimage.maximum_filter(certain, (1, 3, 3)) & marked
+    certain = marked & (excess > above_hu) & (_smoothed(array, grid, SMOOTHING_MM) > soft_hu + above_hu)
     whole_mm3 = np.count_nonzero(marked) * grid.voxel_volume_mm3
-    volume_mm3 = min(sharp_volume_mm3(excess, around, grid), whole_mm3)
+    total = total_excess(excess, marked & (excess > SPREAD_SHARE * above_hu), certain, marked) * grid.voxel_volume_mm3
+    density_hu = sharp_density_hu(excess, certain, marked, grid, sharp)
+    volume_mm3 = min(MANY_DENSITIES * total / density_hu, whole_mm3) if density_hu else 0.0
     uncalibrated = () if config.hydroxyapatite_mg_per_ml_hu else ("uncalibrated",)
-    mg_per_ml_hu = config.hydroxyapatite_mg_per_ml_hu or HYDROXYAPATITE_MG_PER_ML_HU
-    to_mg = mg_per_ml_hu / contrast * grid.voxel_volume_mm3 / 1000.0
-    mass_mg = to_mg * total_excess(own, marked & (own > SPREAD_SHARE * above_hu), certain, marked)
+    to_mg = (config.hydroxyapatite_mg_per_ml_hu or HYDROXYAPATITE_MG_PER_ML_HU) / contrast / 1000.0
+    mass_mg = to_mg * total
+    relative = RELATIVE_SD_PER_MM * grid.spacing_mm[0]
     spill_mm3 = SPILL_SD * whole_mm3 if volume_mm3 else 0.0
-    error_mm3 = float(np.hypot(RELATIVE_SD * volume_mm3, spill_mm3))
-    error_mg = float(np.hypot(MASS_RELATIVE_SD * mass_mg, to_mg * spill_mm3 / grid.voxel_volume_mm3 * above_hu))
+    error_mm3 = float(np.hypot(relative * volume_mm3, spill_mm3))
+    error_mg = float(np.hypot(relative * mass_mg, to_mg * spill_mm3 * above_hu))
     return {
         "calcified_volume": within(volume_mm3, error_mm3, lowest=0.0),
         "calcified_fraction": within(100.0 * volume_mm3 / whole_mm3, 100.0 * error_mm3 / whole_mm3, lowest=0.0),
@@ -168,17 +174,21 @@ def _share(percent: float) -> Estimate:
     return replace(estimate, upper95=min(100.0, percent + NORMAL_95 * SHARE_SD_PERCENT))
 
 
-def sharp_volume_mm3(excess: NDArray[np.float32], where: NDArray[np.bool_], grid: Grid) -> float:
-    """Volume of bodies of one density from their blurred image, as it would be without blur.
+def sharp_density_hu(
+    excess: NDArray[np.float32], certain: NDArray[np.bool_], marked: NDArray[np.bool_], grid: Grid, sharp: Sharpness
+) -> float:
+    """Density of a lesion's mineral as it would be without blur, its mean by mass; 0 without mineral.
 
     Blur keeps the sum of an image, but lowers the sum of its squares by the density's square times surface times
-    spread / sqrt(pi), and the sum of its gradients is density times surface. From the three follow density and volume.
+    spread / sqrt(pi), and the sum of its gradients is density times surface. From the three follows the density.
 
     Parameters
     ----------
-    excess : (S, R, C) CT numbers above what surrounds the bodies.
-    where : (S, R, C) boolean, the bodies and the blur around them.
-    grid : the place of both.
+    excess : (S, R, C) CT numbers above the lesion's soft tissue, without what blur brought in from outside.
+    certain : (S, R, C) boolean, what is mineral for sure.
+    marked : (S, R, C) boolean, the lesion.
+    grid : the place of all.
+    sharp : the scan's point spread and noise.
 
     Notes
     -----
@@ -186,37 +196,73 @@ def sharp_volume_mm3(excess: NDArray[np.float32], where: NDArray[np.bool_], grid
     rises from 0 to 1, is s / sqrt(pi); the coarea formula for the surface.
     """
     _, row_mm, column_mm = grid.spacing_mm
-    spread_mm = float(np.hypot(SPREAD_MM, SMOOTHING_MM))
-    spread = (SPREAD_SLICES, spread_mm / row_mm, spread_mm / column_mm)
-    steps = [width * _steps(excess, axis)[where] for axis, width in enumerate(spread)]
+    where = ndimage.maximum_filter(certain, 3) & marked
+    spread = (SPREAD_SLICES, sharp.spread_mm / row_mm, sharp.spread_mm / column_mm)
+    steps = [width * _steps(excess, marked, axis)[where] for axis, width in enumerate(spread)]
     inside = excess[where].astype(np.float64)
-    total = float(inside.sum())
-    sharp = total - float(np.sqrt(np.square(steps).sum(axis=0)).sum()) / np.sqrt(np.pi)
-    return max(0.0, total * sharp / float(np.square(inside).sum())) * grid.voxel_volume_mm3 if inside.size else 0.0
+    unblurred = float(inside.sum()) - float(np.sqrt(np.square(steps).sum(axis=0)).sum()) / np.sqrt(np.pi)
+    return float((np.square(inside) - sharp.noise**2).sum()) / unblurred if unblurred > 0.0 else 0.0
 
 
-def soft_tissue_hu(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, noise: float) -> float:
-    """CT number of a lesion's tissue without mineral: the lowest peak in the histogram of its evenest voxels.
+def soft_tissue_hu(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, sharp: Sharpness) -> float:
+    """CT number of a lesion's tissue without mineral: the one that makes the histogram of its voxels likeliest.
 
     Parameters
     ----------
     array : (S, R, C) CT numbers in HU.
     marked : (S, R, C) boolean, the lesion.
     grid : the place of both.
-    noise : standard deviation of the image's noise in HU.
+    sharp : the scan's point spread and noise.
     """
-    smooth = _smoothed(array, grid, TISSUE_SMOOTHING_MM)
-    change = np.sqrt(sum(np.square(_steps(smooth, axis)[marked]) for axis in range(3)))
-    values = smooth[marked][change <= np.quantile(change, EVENEST)]
-    lowest = float(values.min())
-    counts = np.bincount((values - lowest).astype(np.int64))
-    # Smoothing in the plane halves the noise.
-    density = ndimage.gaussian_filter1d(counts.astype(np.float64), max(8.0, 0.3 * noise), mode="constant")
-    higher = np.concatenate([[True], density[1:] > density[:-1]]) & np.concatenate(
-        [density[:-1] >= density[1:], [True]]
+    smoothed = sharp.smoothed(TISSUE_SMOOTHING_MM)
+    own = marked & (own_share(marked, grid.spacing_mm, smoothed.spread_mm) > LEAST_OWN)
+    values = _smoothed(array, grid, TISSUE_SMOOTHING_MM)[own if own.any() else marked]
+    width_hu = float(np.hypot(smoothed.noise, TEXTURE_HU))
+    low_hu = float(np.quantile(values, LOW_QUANTILE))
+    first = np.array([low_hu, 0.0, 4.5])
+    found = minimize(
+        _unlikelihood,
+        first,
+        (*_histogram(values, low_hu), width_hu),
+        method="Nelder-Mead",
+        options={"initial_simplex": np.vstack([first, first + np.diag([8.0, 1.0, 0.7])]), "xatol": 0.1, "fatol": 0.2},
     )
-    peak_hu = lowest + float(np.flatnonzero(higher & (density > 0.25 * density.max()))[0])
-    return peak_hu if peak_hu <= DENSEST_SOFT_TISSUE_HU else MUSCLE_HU
+    soft_hu = float(found.x[0])
+    return soft_hu if soft_hu <= DENSEST_SOFT_TISSUE_HU else MUSCLE_HU
+
+
+def _histogram(values: NDArray[np.float32], low_hu: float) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
+    """Middles of bins around a CT number, how many values lie in each, how many beyond."""
+    edges = np.arange(low_hu - 60.0, low_hu + 200.0, HISTOGRAM_STEP_HU)
+    counts = np.histogram(values, edges)[0]
+    return edges[:-1] + 0.5 * HISTOGRAM_STEP_HU, counts, values.size - int(counts.sum())
+
+
+def _unlikelihood(
+    tissue: NDArray[np.float64],
+    middles: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    beyond: int,
+    width_hu: float,
+) -> float:
+    """Minus the logarithm of a histogram's likelihood.
+
+    Parameters
+    ----------
+    tissue : CT number of soft tissue; log odds of a voxel without mineral; logarithm of what mineral adds to others.
+    middles, counts, beyond : the histogram, and how many values lie above it.
+    width_hu : standard deviation of noise and texture.
+
+    Notes
+    -----
+    What mineral adds is taken for the square of a normal: a thick slice that crosses mineral mostly crosses little.
+    """
+    soft_hu, pure, most = tissue
+    added = np.concatenate([[0.0], np.exp(most) * HALF_SQUARES])[:, np.newaxis]
+    weight = np.concatenate([[expit(pure)], np.full(HALF_SQUARES.size, expit(-pure) / HALF_SQUARES.size)])
+    density = weight @ np.exp(-0.5 * np.square((middles - soft_hu - added) / width_hu))
+    share = np.maximum(density * HISTOGRAM_STEP_HU / (width_hu * np.sqrt(2.0 * np.pi)), 1e-9)
+    return float(-counts @ np.log(share) - beyond * np.log(max(1.0 - share.sum(), 1e-6)))
 
 
 def agatston(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, threshold_hu: float = AGATSTON_HU) -> float:
@@ -244,9 +290,13 @@ def _smoothed(array: NDArray[Any], grid: Grid, width_mm: float) -> NDArray[np.fl
     return np.asarray(ndimage.gaussian_filter(array.astype(np.float32), widths))
 
 
-def _steps(array: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Mean size of the steps to the two neighbours along an axis: unlike their difference, it sees narrow peaks."""
+def _steps(array: NDArray[np.float32], marked: NDArray[np.bool_], axis: int) -> NDArray[np.float32]:
+    """Mean size of the steps to the two neighbours along an axis: unlike their difference, it sees narrow peaks.
+
+    A step out of the mask counts nothing: its border is not blurred, what lies outside having been taken out.
+    """
+    count = array.shape[axis]
+    inside = np.take(marked, range(1, count), axis) & np.take(marked, range(count - 1), axis)
     beyond = [(1, 1) if other == axis else (0, 0) for other in range(array.ndim)]
-    steps = np.abs(np.diff(np.pad(array, beyond, mode="edge"), axis=axis))
-    size = array.shape[axis]
-    return np.asarray(0.5 * (np.take(steps, range(size), axis) + np.take(steps, range(1, size + 1), axis)))
+    steps = np.pad(np.abs(np.diff(array, axis=axis)) * inside, beyond)
+    return np.asarray(0.5 * (np.take(steps, range(count), axis) + np.take(steps, range(1, count + 1), axis)))

@@ -8,6 +8,7 @@ from imaging_pipeline.config import MeasureConfig
 from imaging_pipeline.domain.geometry import Grid, as_matrix
 from imaging_pipeline.numerics.calcification import agatston, calcifications, soft_tissue_hu, tissue_shares
 from imaging_pipeline.numerics.intensity import Reference
+from imaging_pipeline.numerics.unmixing import Sharpness
 from imaging_pipeline.phantom.scanner import noise_field
 
 FINE_MM = 0.25
@@ -94,7 +95,7 @@ def test_a_lesion_that_is_all_mineral_is_calcified_throughout():
     marked[2:6, 10:30, 10:30] = True
     array = np.where(marked, 700, 40).astype(np.int16)
     grid = Grid(marked.shape, as_matrix(np.eye(4)[:, [2, 1, 0, 3]] * [2.0, 0.7, 0.7, 1.0]))
-    assert soft_tissue_hu(array, marked, grid, 10.0) == 55.0
+    assert soft_tissue_hu(array, marked, grid, Sharpness(0.55, 10.0)) == 55.0
     assert calcifications(array, marked, grid, 10.0, CONFIG)["calcified_fraction"].value > 75.0
 
 
@@ -156,4 +157,4 @@ def test_mass_does_not_follow_the_tube_voltage():
 def test_soft_tissue_is_read_where_mineral_does_not_reach():
     random = np.random.default_rng(7)
     array, marked, grid, _ = balls_in_a_lesion(random, slice_mm=2.0, pixel_mm=0.5, spread_mm=0.6, noise_hu=20.0)
-    assert soft_tissue_hu(array, marked, grid, 20.0) == pytest.approx(55.0, abs=8.0)
+    assert soft_tissue_hu(array, marked, grid, Sharpness(0.6, 20.0)) == pytest.approx(55.0, abs=8.0)
