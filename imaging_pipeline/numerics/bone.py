@@ -31,9 +31,11 @@ RIM_SD_PERCENT = 8.0
 HEIGHT_PLACES = {"height_anterior": 0.15, "height_middle": 0.5, "height_posterior": 0.85}
 #: Thicker slices do not show where an endplate ends.
 THICKEST_SLICE_MM = 3.0
-#: Error of one height, to which a share of the slice thickness is added.
-HEIGHT_SD_MM = 0.3
-HEIGHT_SD_SLICES = 0.25
+#: Error of one height, to which this times the square of the slice thickness is added: the thicker slices are, the
+#: fewer of them an endplate crosses; and what all heights of a spine share, for how thick endplates are is not seen.
+HEIGHT_SD_MM = 0.12
+HEIGHT_SD_PER_MM = 0.045
+COMMON_HEIGHT_SD_MM = 0.3
 #: What a lesion's own voxels count as when its body's outline is sought: bone that was.
 FORMER_BONE_HU = 160.0
 
@@ -172,10 +174,11 @@ def soft_tissue(image: Level, wall: Wall, lesion: Mask) -> dict[str, Estimate]:
 
 def _height_estimates(heights_mm: NDArray[np.float64], slice_mm: float) -> dict[str, Estimate]:
     """Heights (3 bodies, 3 places), the lesion's own first."""
-    sd_mm = float(np.hypot(HEIGHT_SD_MM, HEIGHT_SD_SLICES * slice_mm))
+    sd_mm = float(np.hypot(HEIGHT_SD_MM, HEIGHT_SD_PER_MM * slice_mm**2))
     own, expected = heights_mm[0], heights_mm[1:].mean(axis=0)
     loss = 100.0 * float((1.0 - own / expected).max())
     # A neighbours' mean of two adds half a variance.
     loss_sd = 100.0 * sd_mm * float(np.sqrt(1.5)) / float(expected.mean())
-    found = {name: within(float(height), sd_mm, lowest=0.0) for name, height in zip(HEIGHT_PLACES, own, strict=True)}
+    own_sd_mm = float(np.hypot(sd_mm, COMMON_HEIGHT_SD_MM))
+    found = {name: within(float(mm), own_sd_mm, lowest=0.0) for name, mm in zip(HEIGHT_PLACES, own, strict=True)}
     return {**found, "height_loss": within(loss, loss_sd)}

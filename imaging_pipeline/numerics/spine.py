@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.optimize import least_squares
 
 from imaging_pipeline.numerics.pyramid import Level
 
@@ -15,6 +16,20 @@ SHELL_HU = 200.0
 BESIDE_SHELL_HU = 130.0
 #: Half the thickness of an endplate or wall: from the middle of what is seen to its outer face.
 HALF_SHELL_MM = 0.7
+#: A face is fitted to the voxels this far inwards and outwards of it, this far to the front and back and to the sides,
+#: in shares of half the depth, at steps of about this.
+FACE_INWARDS_MM, FACE_OUTWARDS_MM = 5.0, 3.5
+FACE_BACK, FACE_ASIDE = 0.85, 0.8
+FACE_STEP_MM = 1.0
+#: Bodies are so much wider than deep.
+WIDER = 1.4
+#: An endplate's rise from front to back, its hollow and its rise to the side, in mm over half the depth: as usual, and
+#: their spread. What is unusual weighs as much as this; voxels farther off than that count less and less.
+USUAL_FACE, FACE_SPREAD = np.array([0.0, 1.5, 0.0]), np.array([1.0, 0.7, 1.0])
+USUAL_WEIGHT_HU = 100.0
+OUTLIER_HU = 40.0
+#: A face found line by line between thick slices may be off by this.
+FACE_SHIFTS_MM = np.arange(-1.5, 2.0, 0.5)
 #: Bodies lie within this distance of their middle.
 LONGEST_HALF_MM = 36.0
 STEP_MM = 0.25
@@ -88,14 +103,67 @@ def _tilt(image: Level, frame: Frame) -> float:
 
 
 def heights_mm(image: Level, frame: Frame, places: tuple[float, ...]) -> Vector:
-    """Outer heights of a body in mid-plane, at shares of its depth from front to back; NaN if not shown.
-
-    Each face is taken as a parabola through many places: between thick slices one place alone is seen nowhere.
-    """
-    top, bottom = _faces(image, frame)
-    if top is None or bottom is None:
+    """Outer heights of a body in mid-plane, at shares of its depth from front to back; NaN if not shown."""
+    rough = _faces(image, frame)
+    if rough[0] is None or rough[1] is None:
         return np.full(len(places), np.nan)
+    top = _settled(image, frame, frame.upwards, rough[0])
+    bottom = _settled(image, frame, -frame.upwards, rough[1])
     return np.asarray(np.polynomial.polynomial.polyval(2.0 * np.array(places) - 1.0, top + bottom))
+
+
+def _settled(image: Level, frame: Frame, way: Vector, rough: Vector) -> Vector:
+    """A face's parabola in mid-plane, from one found line by line, as all voxels near it bear it out.
+
+    A slice shows the mean over its thickness. Where in it an endplate lies is told by the shares of bone and disc
+    beside the plate, and by how these change as the face rises through the slices; so the slices are computed from a
+    hollow, tilted face between bone, shell and disc of one density each, and compared with those seen.
+    """
+    aside, back, along, values = _near_face(image, frame, way, rough)
+    # Along the spine voxels are as thick as they lie apart, whichever way the slices run.
+    half_mm = 0.5 * float(np.abs(way @ image.grid.matrix[:3, :3]).max())
+
+    def misfit(face: Vector) -> Vector:
+        rise = face[0] + face[1] * back + face[2] * (back**2 + (aside / WIDER) ** 2) + face[3] * aside
+        within = along - rise
+        seen = (_up_to(within + half_mm) - _up_to(within - half_mm)) / (2.0 * half_mm)
+        densities = np.linalg.lstsq(seen, values, rcond=None)[0]
+        unusual = USUAL_WEIGHT_HU * (face[1:] - USUAL_FACE) / FACE_SPREAD
+        return np.concatenate([seen @ densities - values, unusual])
+
+    starts = [np.array([rough[0] + shift, rough[1], rough[2], 0.0]) for shift in FACE_SHIFTS_MM]
+    start = min(starts, key=lambda face: float(np.hypot(misfit(face), OUTLIER_HU).sum()))
+    return np.asarray(least_squares(misfit, start, loss="soft_l1", f_scale=OUTLIER_HU, max_nfev=30).x[:3])
+
+
+def _near_face(image: Level, frame: Frame, way: Vector, rough: Vector) -> tuple[Vector, Vector, Vector, Vector]:
+    """Voxels near a face: aside and back in shares of half the depth, how far along the way, CT number."""
+    heights = np.polynomial.polynomial.polyval(np.linspace(-1.0, 1.0, 5), rough)
+    corners = [
+        frame.middle
+        + share * FACE_ASIDE * frame.half_depth_mm * frame.sideways
+        + depth * frame.backwards
+        + height * way
+        for share in (-1.0, 1.0)
+        for depth in (-frame.half_depth_mm, frame.half_depth_mm)
+        for height in (heights.min() - FACE_INWARDS_MM, heights.max() + FACE_OUTWARDS_MM)
+    ]
+    steps = (1, *(max(1, round(FACE_STEP_MM / mm)) for mm in image.grid.spacing_mm[1:]))
+    box = image.grid.box_around(np.array(corners), 0.0)
+    axes = (np.arange(part.start, part.stop, step) for part, step in zip(box, steps, strict=True))
+    index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    offset = image.grid.to_lps(index) - frame.middle
+    aside, back = offset @ frame.sideways / frame.half_depth_mm, offset @ frame.backwards / frame.half_depth_mm
+    along = offset @ way
+    beyond = along - np.polynomial.polynomial.polyval(back, rough)
+    near = (np.abs(aside) <= FACE_ASIDE) & (np.abs(back) <= FACE_BACK)
+    near &= (beyond > -FACE_INWARDS_MM) & (beyond < FACE_OUTWARDS_MM)
+    return aside[near], back[near], along[near], image.array[tuple(index[near].T)].astype(np.float64)
+
+
+def _up_to(beyond_mm: Vector) -> Vector:
+    """Integrals (N, 3) to a distance beyond a face: of a disc, of what bone has more than it, of what the shell has."""
+    return np.stack([beyond_mm, np.minimum(beyond_mm, 0.0), np.clip(beyond_mm, -2.0 * HALF_SHELL_MM, 0.0)], axis=-1)
 
 
 def _faces(image: Level, frame: Frame) -> list[Vector | None]:
