@@ -110,6 +110,22 @@ def test_each_response_shows_its_sum_its_changes_and_how_sure_it_is(browser, res
         tab.close()
 
 
+OUTLINE_WIDTH = """(canvas) => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const across = [];
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at] > 230 && data[at + 1] > 205 && data[at + 2] < 90) across.push((at / 4) % canvas.width);
+  }
+  return Math.max(...across) - Math.min(...across);
+}"""
+
+
+def test_baseline_lies_beside_the_follow_up_at_the_same_scale(page):
+    now, then = (page.locator(name).evaluate(OUTLINE_WIDTH) for name in ("#picture", "#earlier"))
+    # The mass was made 52 mm wide at baseline and is 42 mm wide at this visit.
+    assert then / now == pytest.approx(52 / 42, rel=0.04)
+
+
 JARGON = {"cr", "dup", "fs", "geom", "hu", "kvp", "nm", "orient", "pat", "phi", "pix", "pos", "reg", "seg", "ts"}
 
 

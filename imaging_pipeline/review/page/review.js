@@ -621,7 +621,9 @@ class Picture {
     const [, rows, columns] = this.view.shape;
     const [, rowMm, columnMm] = this.view.spacing_mm;
     const side = this.canvas.width;
-    const perMm = (side / Math.max(rows * rowMm, columns * columnMm)) * this.zoom;
+    // The earlier picture is narrower, not smaller: a lesion that shrank must look it.
+    const alone = this.active || open.now.canvas.parentElement.hidden;
+    const perMm = alone ? (side / Math.max(rows * rowMm, columns * columnMm)) * this.zoom : open.now.placed().perMm;
     const centre = this.centre();
     const down = perMm * rowMm, right = perMm * columnMm;
     return { down, right, perMm, top: side / 2 - (centre[0] + 0.5) * down, left: side / 2 - (centre[1] + 0.5) * right };
@@ -629,7 +631,7 @@ class Picture {
 
   centre() {
     const line = this.saved.longest_diameter;
-    if (this.zoom === 1 || !line) return [(this.view.shape[1] - 1) / 2, (this.view.shape[2] - 1) / 2];
+    if ((this.active && this.zoom === 1) || !line) return [(this.view.shape[1] - 1) / 2, (this.view.shape[2] - 1) / 2];
     const [one, other] = line.map((point) => this.toIndex(point));
     return [(one[1] + other[1]) / 2, (one[2] + other[2]) / 2];
   }
