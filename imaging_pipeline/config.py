@@ -145,11 +145,14 @@ Coordinates = tuple[float, float, float]
 
 
 class PixelPoint(Model):
-    """A place said as a viewer shows it: slice and in-plane position, counted from 0."""
+    """A place said as a viewer shows it: slice (or frame) and in-plane position, counted from 0."""
 
-    slice: int = Field(ge=0)
+    slice: int = Field(default=0, ge=0)
     column: float
     row: float
+
+
+Place = Coordinates | PixelPoint
 
 
 class MaskSource(Model):
@@ -169,19 +172,20 @@ class InSeries(Model):
 class PromptEntry(InSeries):
     """One prompt: exactly one of point, line, box, mask, from, outside.
 
+    On an image without a place in the patient, whose series must be named: line or box in pixels, or mask.
     `from` takes it from objects in the scan folder: the lesion's line from a structured report (sr) or a presentation
     state (gsps), its outline from a segmentation (seg) or a structure set (rtstruct).
     """
 
-    point: Coordinates | PixelPoint | None = None
-    line: tuple[Coordinates, Coordinates] | None = None
-    short: tuple[Coordinates, Coordinates] | None = None
+    point: Place | None = None
+    line: tuple[Place, Place] | None = None
+    short: tuple[Place, Place] | None = None
     slices: tuple[int, int] | None = Field(
         default=None, description="First and last slice, counted from 0 along the normal."
     )
-    box: tuple[Coordinates, Coordinates] | None = None
+    box: tuple[Place, Place] | None = None
     mask: MaskSource | None = None
-    outside: Coordinates | PixelPoint | None = Field(
+    outside: Place | None = Field(
         default=None, description="A click on what is not the lesion, beside another prompt of the visit."
     )
     from_: Literal["", "sr", "gsps", "seg", "rtstruct"] = Field(

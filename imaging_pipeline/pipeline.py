@@ -22,21 +22,22 @@ from imaging_pipeline.domain.case import (
     Values,
     Visit,
 )
-from imaging_pipeline.domain.geometry import PointLps, Transform
+from imaging_pipeline.domain.geometry import PointLps, Space, Transform
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
-from imaging_pipeline.domain.prompts import Outline, Outside, Placed, Prompt
-from imaging_pipeline.errors import Problem, StageError
+from imaging_pipeline.domain.prompts import Line, Outline, Outside, Placed, Prompt
+from imaging_pipeline.errors import Problem, SpaceError, StageError
+from imaging_pipeline.numerics.aside import measure_line, only_aside
 from imaging_pipeline.numerics.comparability import compared
 from imaging_pipeline.numerics.matching import Track, check_identities
-from imaging_pipeline.numerics.measurement import measure
+from imaging_pipeline.numerics.measurement import Findings, measure
 from imaging_pipeline.numerics.registration import refine, register
 from imaging_pipeline.numerics.segmentation import carry
 from imaging_pipeline.stages import Stages
 from imaging_pipeline.store import Store
 
-#: Marks by lesion and visit number.
-Marks = Mapping[tuple[str, int], Placed]
+#: Marks by lesion and visit number, series by series.
+Marks = Mapping[tuple[str, int], tuple[Placed, ...]]
 
 NO_ACTS = Acts()
 NO_LEVELS: Mapping[Series, Mapping[str, PointLps]] = {}
@@ -81,7 +82,7 @@ def follow(
     stages = Stages(load, config, store or Store(), levels)
     for lesion, number, series, mask in acts.added(case, visits):
         lesions = (*lesions, lesion)
-        marks = {**marks, (lesion.lesion_id, number): Placed(series, (Outline(mask),))}
+        marks = {**marks, (lesion.lesion_id, number): (Placed(series, (Outline(mask),)),)}
     looks = _look_for(lesions, visits, marks, acts, stages)
     sightings = tuple(look.sighting for look in looks)
     measured = tuple(item for look in looks for item in look.measurements)
@@ -154,10 +155,58 @@ def _look_for(
     # Visit by visit, so that the volumes of one visit are in memory together and then let go.
     known: dict[str, _Seen] = {}
     return tuple(
-        _look_at(lesion, visit, marks.get((lesion.lesion_id, visit.number)), known, acts, stages)
+        _look_everywhere(lesion, visit, marks.get((lesion.lesion_id, visit.number), ()), known, acts, stages)
         for visit in visits
         for lesion in lesions
     )
+
+
+def _look_everywhere(
+    lesion: Lesion, visit: Visit, placed: tuple[Placed, ...], known: dict[str, _Seen], acts: Acts, stages: Stages
+) -> _Look:
+    """In the scan the lesion is followed in, and for what other images alone tell."""
+    followed = next((each for each in placed if not each.aside), None)
+    look = _look_at(lesion, visit, followed, known, acts, stages)
+    scan = next((each for each in visit.series if each.series_instance_uid == look.sighting.series_uid), None)
+    here = _Seen(scan, look.track.mask) if scan is not None and look.track is not None else None
+    for found in [_look_aside(lesion, visit, each, here, stages) for each in placed if each.aside]:
+        look = replace(
+            look,
+            measurements=(*look.measurements, *found.measurements),
+            problems=(*look.problems, *found.problems),
+        )
+    return look
+
+
+def _look_aside(lesion: Lesion, visit: Visit, placed: Placed, here: _Seen | None, stages: Stages) -> Findings:
+    """What one image beside the followed one tells of a lesion, as it was outlined `here` at the same visit."""
+    name = f"{lesion.lesion_id} at {visit.date}, {placed.series.role or placed.series.modality}"
+    mark, grid = placed.marks[0], placed.series.grid
+    in_patient = grid is not None and grid.space is Space.PATIENT
+    try:
+        if isinstance(mark, Line) and not in_patient:
+            return measure_line(placed.series, mark, lesion, visit.number)
+        # A reader's outline stays where it came from: of an image without a place no file of ours can hold it.
+        if isinstance(mark, Outline):
+            mask = mark.mask
+        else:
+            moved = _moved_aside(lesion, placed.series, here, stages)
+            mask = stages.segmented(placed.series, Prompt(lesion.kind, (*moved, *placed.marks)))
+        found = only_aside(stages.measured(placed.series, mask, lesion, visit.number), placed.series.modality, name)
+    except (StageError, SpaceError) as refusal:
+        return Findings((), (replace(refusal.problem, subject=name),))
+    return replace(found, problems=tuple(replace(problem, subject=name) for problem in found.problems))
+
+
+def _moved_aside(lesion: Lesion, series: Series, here: _Seen | None, stages: Stages) -> tuple[Outline, ...]:
+    """A lesion's outline moved into another scan of the visit; nothing where the two do not find each other."""
+    if here is None:
+        return ()
+    try:
+        transform = stages.registered(here.series, series, here.mask, lesion.kind)
+    except StageError:
+        return ()  # a reader's marks in that scan must do alone
+    return (stages.carried(here.mask, transform, series),)
 
 
 def _look_at(

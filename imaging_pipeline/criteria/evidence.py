@@ -53,7 +53,7 @@ def believed(measurements: Iterable[Measurement]) -> Believed:
     Measured before reported, CT before MRI before the rest; on that series, per
     quantity, a reader's correction or line before the machine's outline.
     """
-    ranked = sorted(measurements, key=_rank)
+    ranked = sorted(measurements, key=rank)
     return {
         measurement.quantity: measurement
         for measurement in reversed(ranked)
@@ -61,7 +61,8 @@ def believed(measurements: Iterable[Measurement]) -> Believed:
     }
 
 
-def _rank(measurement: Measurement) -> tuple[bool, int, str, int]:
+def rank(measurement: Measurement) -> tuple[bool, int, str, int]:
+    """What goes first of several measurements of one thing: measured before reported, then by modality and evidence."""
     reported, modality, series = _source(measurement)
     place = MEASURING.index(modality) if modality in MEASURING else len(MEASURING)
     return reported, place, series, _EVIDENCE.index(type(measurement.evidence))

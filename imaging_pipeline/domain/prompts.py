@@ -79,7 +79,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Placed:
-    """What a reader marked of one lesion at one visit: in which series, and where."""
+    """What a reader marked of one lesion at one visit: in which series, and where.
+
+    `aside` is what was marked beside the series the lesion is followed in, for what that image alone tells.
+    """
 
     series: Series
     marks: tuple[Mark, ...]
+    aside: bool = False

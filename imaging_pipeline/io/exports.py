@@ -9,8 +9,8 @@ from pathlib import Path
 
 from imaging_pipeline import plugins
 from imaging_pipeline.config import Config
-from imaging_pipeline.domain.case import Case, Reported, Values
-from imaging_pipeline.domain.quantities import CATALOGUE, Quantity
+from imaging_pipeline.domain.case import Case, Measurement, Reported, Values
+from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import Problem
 from imaging_pipeline.io.cdisc import datasets
 from imaging_pipeline.io.datasets import dataset_json
@@ -43,7 +43,13 @@ def export_dicom(case: Case, values: Values, folder: Path, config: Config | None
     patient_id = config.trial.patient_ids.get(case.case, "") if config else ""
     place = folder / "dicom"
     written: list[Path] = []
-    problems = [*left_out(case, "DICOM SR", lambda quantity: quantity.code is not None)]
+    followed = {(each.lesion_id, each.visit, each.series_uid) for each in case.sightings}
+
+    def held(number: Measurement) -> bool:
+        place = number.lesion_id, number.visit, number.series_uid
+        return CATALOGUE[number.quantity].code is not None and (not number.series_uid or place in followed)
+
+    problems = [*left_out(case, "DICOM SR", held)]
     for visit in case.visits:
         outlines, refusals = segmentations(case, values, visit, patient_id)
         problems += refusals
@@ -72,7 +78,7 @@ def export_sdtm(case: Case, values: Values, folder: Path, config: Config) -> tup
         files[f"{table.name.lower()}.xpt"] = xpt(table, made)
     for name, content in files.items():
         write_whole(place / name, content)
-    stated = (problem for problem in left_out(case, "SDTM", lambda quantity: bool(quantity.cdisc)))
+    stated = (problem for problem in left_out(case, "SDTM", lambda number: bool(CATALOGUE[number.quantity].cdisc)))
     return (*(place / name for name in files), write_left_out(stated, place))
 
 
@@ -82,13 +88,13 @@ def export_all(case: Case, values: Values, folder: Path, config: Config) -> tupl
     return tuple(path for name in names for path in plugins.load("exporters", name)(case, values, folder, config))
 
 
-def left_out(case: Case, format_name: str, holds: Callable[[Quantity], bool]) -> Iterable[Problem]:
+def left_out(case: Case, format_name: str, holds: Callable[[Measurement], bool]) -> Iterable[Problem]:
     """What of a case's numbers a format has no place for: each number by its name, then what it tells of none.
 
     Parameters
     ----------
     holds
-        Whether the format has a code for a quantity.
+        Whether the format has a place for a number.
     """
     kept = {id(measurement) for measurement in chosen(case.measurements).values()}
     dates = {visit.number: visit.date for visit in case.visits}
@@ -97,9 +103,11 @@ def left_out(case: Case, format_name: str, holds: Callable[[Quantity], bool]) ->
         if isinstance(measurement.evidence, Reported):
             yield _left_out(subject, "a value somebody stated, not measured here", format_name)
         elif id(measurement) not in kept:
-            yield _left_out(subject, "a value that a reader's own takes the place of", format_name)
-        elif not holds(CATALOGUE[measurement.quantity]):
-            yield _left_out(subject, "no code for this quantity", format_name)
+            yield _left_out(
+                subject, "a value that a reader's own, or one from another image, takes the place of", format_name
+            )
+        elif not holds(measurement):
+            yield _left_out(subject, "no code for this quantity, or no place beside its outline", format_name)
     if case.measurements:
         yield _left_out("every measurement", "a 95 % interval, flags and comparability", format_name)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
 from imaging_pipeline.config import Config, LesionEntry, LevelsEntry, MaskSource, PatientLesions
 from imaging_pipeline.domain.case import Treatment, Visit
 from imaging_pipeline.domain.codes import SITES, VERTEBRAE, site_named
-from imaging_pipeline.domain.geometry import PointLps
+from imaging_pipeline.domain.geometry import PointLps, Space
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion, tracking_uid
 from imaging_pipeline.domain.prompts import Line, Mark, Outline, Outside, Placed, middle_lps
@@ -32,7 +32,7 @@ class Intake:
 
     visits: tuple[Visit, ...]
     lesions: tuple[Lesion, ...]
-    marks: Mapping[tuple[str, int], Placed]
+    marks: Mapping[tuple[str, int], tuple[Placed, ...]]
     load: Callable[[Series], Volume]
     problems: tuple[Problem, ...]
     treatments: tuple[Treatment, ...] = ()
@@ -71,7 +71,7 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
     find_mask = partial(_mask, folder)
     find_drawn = partial(_drawn, by_series)
     lesions = tuple(lesion_of(entry, tracking_uid(patient.case, entry.id)) for entry in asked.lesions)
-    marks: dict[tuple[str, int], Placed] = {}
+    marks: dict[tuple[str, int], tuple[Placed, ...]] = {}
     refused: list[PipelineError] = []
     for entry in asked.lesions:
         try:
@@ -110,18 +110,42 @@ def take_in(patient: PatientRecord, asked: PatientLesions, folder: Path, config:
 
 def _marked(
     entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask, find_drawn: FindDrawn
-) -> dict[tuple[str, int], Placed]:
-    """The marks of one lesion by visit, those of a visit in one series."""
-    marks: dict[tuple[str, int], Placed] = {}
+) -> dict[tuple[str, int], tuple[Placed, ...]]:
+    """The marks of one lesion by visit, series by series; first those in the series it is followed in."""
+    drawn: dict[int, dict[Series, tuple[Mark, ...]]] = {}
     for number, series, mark in placements(entry, visits, find_mask, find_drawn):
-        before = marks.get((entry.id, number), Placed(series, ()))
-        if before.series != series:
-            raise _two_series(entry.id, visits[number])
-        together = (*before.marks, mark)
-        if len(together) > 1 and any(isinstance(each, Outline) for each in together):
+        here = drawn.setdefault(number, {})
+        here[series] = (*here.get(series, ()), mark)
+        if len(here[series]) > 1 and any(isinstance(each, Outline) for each in here[series]):
             raise _beside_an_outline(entry.id, visits[number])
-        marks[entry.id, number] = replace(before, marks=together)
-    return marks
+    if not drawn:
+        return {}
+    modality = _followed_in(drawn[min(drawn)], entry.id, visits[min(drawn)])
+    return {(entry.id, number): _apart(here, modality, entry.id, visits[number]) for number, here in drawn.items()}
+
+
+def _followed_in(drawn: Mapping[Series, tuple[Mark, ...]], lesion_id: str, visit: Visit) -> str:
+    """The modality a lesion is followed in: of those it was first marked in that have a place, CT before all others."""
+    placed = [series.modality for series in drawn if series.grid is not None and series.grid.space is Space.PATIENT]
+    if placed:
+        return "CT" if "CT" in placed else placed[0]
+    raise ConfigurationError(
+        "E-PROMPT-SERIES",
+        f"lesion {lesion_id} at {visit.date}",
+        found="marks only in images without a place in the patient",
+        expected="a mark in CT or MR where the lesion is first seen",
+        remedy="mark it there too; `imaging-pipeline measure` takes one image and one mask alone",
+    )
+
+
+def _apart(drawn: Mapping[Series, tuple[Mark, ...]], modality: str, lesion_id: str, visit: Visit) -> tuple[Placed, ...]:
+    """Marks of one visit: those in the series the lesion is followed in, and those aside."""
+    shown = any(series.modality == modality for series in visit.series)
+    followed = [series for series in drawn if series.modality == modality or not shown]
+    if len(followed) > 1:
+        raise _two_series(lesion_id, visit)
+    marks = [Placed(series, marks, aside=series not in followed) for series, marks in drawn.items()]
+    return tuple(sorted(marks, key=lambda placed: placed.aside))
 
 
 def _unknown_visits(entry: LesionEntry, visits: tuple[Visit, ...]) -> Iterator[Problem]:
@@ -145,24 +169,24 @@ def _levels(entry: LevelsEntry, subject: str, visits: tuple[Visit, ...], folder:
 
 
 def _other_levels(
-    lesions: tuple[Lesion, ...], marks: Mapping[tuple[str, int], Placed], levels: Mapping[Series, Levels]
+    lesions: tuple[Lesion, ...], marks: Mapping[tuple[str, int], tuple[Placed, ...]], levels: Mapping[Series, Levels]
 ) -> Iterator[Problem]:
     """Lesions that are marked in another vertebra than their site says."""
     sites = {lesion.lesion_id: lesion.site for lesion in lesions}
-    for (lesion_id, number), placed in marks.items():
-        site = sites[lesion_id]
-        if site not in VERTEBRAE.values() or placed.series not in levels:
-            continue
-        inside = [mark for mark in placed.marks if not isinstance(mark, Outside)]
-        there = {levels[placed.series].at(middle_lps(mark)) for mark in inside} - {""}
-        if any(VERTEBRAE[level] != site for level in there):
-            yield Problem(
-                "W-LEVEL",
-                f"lesion {lesion_id} at visit {number}",
-                f"a mark in {', '.join(sorted(there))} by the label map",
-                "a mark in the vertebra its site names",
-                "correct the site, the mark or the label map",
-            )
+    for (lesion_id, number), series in marks.items():
+        for placed in series:
+            if sites[lesion_id] not in VERTEBRAE.values() or placed.series not in levels:
+                continue
+            inside = [mark for mark in placed.marks if not isinstance(mark, Outside)]
+            there = {levels[placed.series].at(middle_lps(mark)) for mark in inside} - {""}
+            if any(VERTEBRAE[level] != sites[lesion_id] for level in there):
+                yield Problem(
+                    "W-LEVEL",
+                    f"lesion {lesion_id} at visit {number}",
+                    f"a mark in {', '.join(sorted(there))} by the label map",
+                    "a mark in the vertebra its site names",
+                    "correct the site, the mark or the label map",
+                )
 
 
 def _unknown_site(entry: LesionEntry) -> Problem:
@@ -258,7 +282,7 @@ def _two_series(lesion_id: str, visit: Visit) -> ConfigurationError:
     return ConfigurationError(
         "E-PROMPT-SERIES",
         f"lesion {lesion_id} at {visit.date}",
-        found="marks in two series",
-        expected="all marks of a lesion and visit in one series",
+        found="marks in two series of the modality it is followed in",
+        expected="all marks of a visit in one of them",
         remedy="keep those in the series to be measured",
     )

@@ -19,7 +19,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
-from imaging_pipeline.domain.geometry import Grid, as_matrix
+from imaging_pipeline.domain.geometry import Grid, Space, as_matrix
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.errors import RefusedError, SpaceError
 from imaging_pipeline.io.contours import filled
@@ -65,11 +65,12 @@ def read_mask(path: Path, volume: Volume, label: int | str = 1) -> Mask:
 
 def read_mask_on(path: Path, grid: Grid, label: int | str = 1) -> Mask:
     """As `read_mask`, for an image that is known by its grid alone."""
-    grid.require_patient(f"putting {path.name} on the image")
+    put = placed if grid.space is Space.PATIENT else _pixel_for_pixel
     if path.name.lower().endswith((".nii", ".nii.gz")):
-        return placed(_labelled(read_nifti(path), label, "NIfTI", path.name), grid, path.name)
+        return put(_labelled(read_nifti(path), label, "NIfTI", path.name), grid, path.name)
     if path.suffix.lower() == ".nrrd":
-        return placed(_labelled(read_nrrd(path), label, "NRRD", path.name), grid, path.name)
+        return put(_labelled(read_nrrd(path), label, "NRRD", path.name), grid, path.name)
+    grid.require_patient(f"putting {path.name} on the image")
     document = _document(path)
     with _well_formed(path.name):
         if document.SOPClassUID == _RTSTRUCT:
@@ -119,6 +120,14 @@ def placed(mask: Mask, grid: Grid, subject: str) -> Mask:
 
 
 # ---- Label maps
+
+
+def _pixel_for_pixel(mask: Mask, grid: Grid, subject: str) -> Mask:
+    """A mask of an image without a place: of the same rows and columns, whatever place its file states."""
+    if mask.array.shape != grid.shape:
+        sizes = " x ".join(str(size) for size in mask.array.shape)
+        raise _elsewhere(subject, f"{sizes} pixels where the image has {' x '.join(str(size) for size in grid.shape)}")
+    return Mask(mask.array, grid, mask.maker)
 
 
 def _labelled(volume: Volume, label: int | str, maker: str, subject: str) -> Mask:

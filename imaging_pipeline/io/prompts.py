@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from imaging_pipeline.config import Coordinates, InSeries, LesionEntry, MaskSource, PixelPoint, PromptEntry
+import numpy as np
+
+from imaging_pipeline.config import InSeries, LesionEntry, MaskSource, PixelPoint, Place, PromptEntry
 from imaging_pipeline.domain.case import Visit
 from imaging_pipeline.domain.codes import site_named
 from imaging_pipeline.domain.geometry import Grid, PointLps, Space, as_point
@@ -119,12 +121,13 @@ def series_of(prompt: InSeries, visit: Visit, subject: str, place: PointLps | No
 
 
 def _named(prompt: InSeries, visit: Visit) -> list[Series]:
+    """Series an entry can mean: those it names, else all that have a place in the patient."""
     return [
         series
         for series in visit.series
         if series.grid is not None
-        and series.grid.space is Space.PATIENT
         and prompt.series in ("", series.role, series.series_instance_uid)
+        and (prompt.series or series.grid.space is Space.PATIENT)
     ]
 
 
@@ -145,32 +148,77 @@ def _drawn(
     return drawn[0]
 
 
+def _said(prompt: PromptEntry) -> tuple[Place, ...]:
+    """Every place that a prompt names."""
+    clicks = (click for click in (prompt.point, prompt.outside) if click is not None)
+    return (*clicks, *(prompt.line or ()), *(prompt.short or ()), *(prompt.box or ()))
+
+
 def _place(prompt: PromptEntry) -> PointLps | None:
-    click = prompt.point or prompt.outside
-    if isinstance(click, tuple):
-        return click
-    pair = prompt.line or prompt.box
-    if pair is None:
+    """The middle of what a prompt says in LPS; None where it says nothing, or in pixels."""
+    places = _said(prompt.model_copy(update={"short": None}))
+    coordinates = [place for place in places if isinstance(place, tuple)]
+    if not coordinates or len(coordinates) < len(places):
         return None
-    return as_point([(first + second) / 2 for first, second in zip(*pair, strict=True)])
+    return as_point([sum(along) / len(coordinates) for along in zip(*coordinates, strict=True)])
 
 
 def _mark(prompt: PromptEntry, series: Series, subject: str, find_mask: FindMask) -> Mark:
     grid = series.grid
     assert grid is not None
+    if grid.space is not Space.PATIENT:
+        _require_pixels(prompt, subject)
     if prompt.point is not None:
         return Point(_clicked(prompt.point, grid))
     if prompt.outside is not None:
         return Outside(_clicked(prompt.outside, grid))
     if prompt.line is not None:
-        return Line(prompt.line, prompt.short, None if prompt.slices is None else _span(prompt.slices, grid))
+        short = None if prompt.short is None else _ends(prompt.short, grid)
+        return Line(_ends(prompt.line, grid), short, None if prompt.slices is None else _span(prompt.slices, grid))
     if prompt.box is not None:
-        return Box(prompt.box)
+        corners = _ends(prompt.box, grid)
+        return Box(corners) if grid.space is Space.PATIENT else Outline(_rectangle(corners, grid, subject))
     assert prompt.mask is not None
     return Outline(find_mask(prompt.mask, series, subject))
 
 
-def _clicked(click: Coordinates | PixelPoint, grid: Grid) -> PointLps:
+def _require_pixels(prompt: PromptEntry, subject: str) -> None:
+    """Refuse what an image without a place in the patient cannot be told."""
+    drawn = prompt.line or prompt.box or prompt.mask
+    if drawn and not prompt.slices and all(isinstance(place, PixelPoint) for place in _said(prompt)):
+        return
+    raise ConfigurationError(
+        "E-PROMPT-FORM",
+        subject,
+        found="a place in LPS, a click or slices on an image that has no place in the patient",
+        expected="a line or box in pixels ({slice, row, column}), or a mask",
+        remedy="read the pixels off a viewer",
+    )
+
+
+def _rectangle(corners: tuple[PointLps, PointLps], grid: Grid, subject: str) -> Mask:
+    """The pixels from one corner to the other, both counted."""
+    index = np.rint(grid.to_index(corners)).astype(int)
+    low, high = index.min(axis=0), index.max(axis=0) + 1
+    if np.any(low < 0) or np.any(high > grid.shape):
+        raise ConfigurationError(
+            "E-PROMPT-OUTSIDE",
+            subject,
+            found="a box that leaves the image",
+            expected=f"slices, rows and columns below {grid.shape}",
+            remedy="correct its corners",
+        )
+    array = np.zeros(grid.shape, dtype=bool)
+    array[tuple(slice(first, last) for first, last in zip(low, high, strict=True))] = True
+    return Mask(array, grid, "box")
+
+
+def _ends(pair: tuple[Place, Place], grid: Grid) -> tuple[PointLps, PointLps]:
+    first, second = pair
+    return _clicked(first, grid), _clicked(second, grid)
+
+
+def _clicked(click: Place, grid: Grid) -> PointLps:
     return as_point(grid.to_lps((click.slice, click.row, click.column))) if isinstance(click, PixelPoint) else click
 
 

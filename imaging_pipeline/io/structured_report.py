@@ -229,15 +229,16 @@ class _Groups:
             _code("CONTAINS", _dcm("121071", "Finding"), FINDINGS[lesion.kind]),
             *outline,
             *_site(lesion),
-            *(self._number(each) for each in self._measurements(lesion)),
+            *(self._number(each) for each in self._measurements(lesion, sighting.series_uid)),
             *_state(lesion, sighting),
         ]
         return _container(_dcm("125007", "Measurement Group"), content, "1411" if outline else "1501")
 
-    def _measurements(self, lesion: Lesion) -> list[Measurement]:
+    def _measurements(self, lesion: Lesion, series_uid: str) -> list[Measurement]:
+        """The numbers of a group, all from the image of its outline."""
         names = (name for name, quantity in CATALOGUE.items() if quantity.code is not None)
         found = (self.numbers.get((lesion.lesion_id, self.visit.number, name)) for name in names)
-        return [measurement for measurement in found if measurement is not None]
+        return [each for each in found if each is not None and each.series_uid in ("", series_uid)]
 
     def _outline(self, lesion: Lesion) -> list[Item]:
         for segmentation in self.segmentations:

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imaging_pipeline.domain.case import Case, Measurement
+from imaging_pipeline.criteria.evidence import rank
+from imaging_pipeline.domain.case import Case, Measurement, Reported
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import CATALOGUE
 from imaging_pipeline.errors import Severity
@@ -241,13 +242,12 @@ def write_tables(cases: Iterable[Case], folder: Path) -> tuple[Path, ...]:
 def chosen(measurements: Iterable[Measurement]) -> dict[tuple[str, int, str], Measurement]:
     """The one measurement of several that a summary shows, by lesion, visit and quantity.
 
-    A reader's own goes before the machine's; what is only reported is never
-    taken for a measurement; among equals the first stands.
+    What the criteria believe: CT goes before other images, there a reader's own before the machine's; what is only
+    reported is never taken for a measurement; among equals the first stands.
     """
-    rank = {"edited": 0, "drawn": 1, "segmented": 2}
-    measured = [each for each in measurements if each.evidence.kind in rank]
+    measured = [each for each in measurements if not isinstance(each.evidence, Reported)]
     best: dict[tuple[str, int, str], Measurement] = {}
-    for measurement in sorted(measured, key=lambda each: rank[each.evidence.kind]):
+    for measurement in sorted(measured, key=rank):
         best.setdefault((measurement.lesion_id, measurement.visit, measurement.quantity), measurement)
     return best
 

@@ -16,6 +16,7 @@ from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind
 from imaging_pipeline.domain.quantities import HU
 from imaging_pipeline.errors import StageError
+from imaging_pipeline.numerics.crossing import register_across
 from imaging_pipeline.numerics.outline import SignedDistance
 from imaging_pipeline.numerics.pyramid import Bools, Floats, Level, body, finest
 
@@ -102,11 +103,14 @@ def register(
     ------
     StageError
         E-REG-FAILED when nothing fits, E-REG-AMBIGUOUS when another place along the body fits as well, E-REG-LEVEL when
-        what fits is not what was labelled, E-REG-MODALITY when only one of the two is a CT.
+        what fits is not what was labelled.
     """
     fixed.grid.require_patient("registration")
     moving.grid.require_patient("registration")
-    _require_one_kind(fixed, moving)
+    if fixed.unit != moving.unit:
+        across = register_across(fixed, moving, config)
+        _require_same(same, np.array(across.matrix), moving)
+        return across
     fixed_views, moving_views = _views(fixed, config), _views(moving, config)
     landmarks = [_landmarks(view.level, _beneath_skin(view)) for view in fixed_views]
     starts = [_shift(same)] if same else _starts(fixed_views[0], moving_views[0], config)
@@ -148,12 +152,15 @@ def refine(
     -------
     Transform
         `residual_mm` is the root mean square displacement that parts of the neighbourhood would still like to make.
+        Between CT and MR the start itself, which is as exact: around a lesion too little is alike.
 
     Raises
     ------
     StageError
         E-REG-FAILED when the neighbourhood is out of view, runs off to another level or stays unaligned.
     """
+    if fixed.unit != moving.unit:
+        return start
     place_lps = lesion.grid.to_lps(np.argwhere(lesion.array))
     centre_lps = place_lps.mean(axis=0)
     spacing_mm = config.spacing_mm / 2
@@ -215,18 +222,6 @@ def _failed(
         expected=expected,
         remedy=remedy,
     )
-
-
-def _require_one_kind(fixed: Volume, moving: Volume) -> None:
-    # Values are compared as they are: between CT and MR they correlate by chance, at times enough to be believed.
-    if fixed.unit != moving.unit:
-        raise StageError(
-            "E-REG-MODALITY",
-            f"series {moving.series.series_instance_uid}",
-            found=f"{moving.series.modality} against a baseline of {fixed.series.modality}",
-            expected="scans whose values mean the same",
-            remedy="mark the lesion in this scan too",
-        )
 
 
 def _surroundings(view: _View, lesion: Mask, kind: Kind, unit: str) -> Bools:

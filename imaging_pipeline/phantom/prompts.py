@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 from zlib import crc32
 
@@ -27,6 +28,9 @@ def _value(quantity: str, value: int, modality: str, source: str) -> dict[str, A
 def _statement(visit: str, statement: str, source: str) -> dict[str, Any]:
     return {"visit": visit, "statement": statement, "modality": "CT", "source": source}
 
+
+#: The sequence a reader marks: marrow without fat stands out in it.
+MR_SEQUENCE = "lumbar_mr_t1"
 
 #: What the report of the reference case says. It contradicts itself twice, which is left for the reader to see.
 #: Source: the published case.
@@ -60,8 +64,15 @@ TREATMENTS = [
 ]
 
 
-def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[str, Any]:
-    """One patient's part of a lesion file: what is there at baseline, each with one prompt."""
+def lesion_entries(
+    patient: Patient, protocols: tuple[Protocol, ...], beyond_ct: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """One patient's part of a lesion file: what is there at baseline, each with a mark in every image that shows it.
+
+    Parameters
+    ----------
+    beyond_ct : what is true of the baseline's other series, by role.
+    """
     grids = {protocol.region.role: series_grid(patient, 0, protocol) for protocol in protocols}
     reference = patient.seed == (0, 0)
     lesions = []
@@ -75,13 +86,36 @@ def lesion_entries(patient: Patient, protocols: tuple[Protocol, ...]) -> dict[st
             "kind": plan.kind.value,
             "organ": plan.organ,
             "bone_type": plan.bone_type,
-            "prompts": [{"series": plan.series_role, **_mark(patient, plan.lesion_id, grids[plan.series_role])}],
+            "prompts": [
+                {"series": plan.series_role, **_mark(patient, plan.lesion_id, grids[plan.series_role])},
+                *_beside_ct(plan.lesion_id, beyond_ct),
+            ],
         }
         if reference and plan.lesion_id in REPORTED:
             entry["reported"] = REPORTED[plan.lesion_id]
         lesions.append({key: value for key, value in entry.items() if value != ""})
     treatments = {"treatments": TREATMENTS} if reference else {}
     return {"patient": patient.patient_id, "lesions": lesions, **treatments}
+
+
+def _beside_ct(lesion_id: str, beyond_ct: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Calipers on ultrasound, a click on one MR sequence, a box on one view of the bone scan, each to the pixel."""
+    for role, truth in sorted(beyond_ct.items()):
+        if lesion_id not in truth["quantities"]:
+            continue
+        if truth["modality"] == "US":
+            axes = ("line", truth["long_axis_column_row"]), ("short", truth["short_axis_column_row"])
+            yield {"series": role, **{name: [_pixel(column, row) for column, row in ends] for name, ends in axes}}
+        elif role == MR_SEQUENCE:
+            yield {"series": role, "point": truth["centre_lps"][lesion_id]}
+        elif truth["modality"] == "NM":
+            (first_row, first_column), (stop_row, stop_column) = truth["regions"][lesion_id]["lesion"][0]
+            corners = (first_column, first_row), (stop_column - 1, stop_row - 1)
+            yield {"series": role, "box": [_pixel(column, row) for column, row in corners]}
+
+
+def _pixel(column: float, row: float) -> dict[str, int]:
+    return {"column": round(column), "row": round(row)}
 
 
 def _mark(patient: Patient, lesion_id: str, grid: Grid) -> dict[str, Any]:

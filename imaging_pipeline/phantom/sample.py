@@ -140,7 +140,11 @@ def write_sample(
     if garbage:
         truth["garbage"] = salt(folder, garbage, seed)
     write_whole(folder / "truth.json", json.dumps(truth, indent=1) + "\n")
-    lesions = {"patients": [lesion_entries(patient, protocols(patient, 0, scale)) for patient in drawn]}
+    lesions = {
+        "patients": [
+            lesion_entries(patient, protocols(patient, 0, scale), _beyond_ct(patient, found)) for patient in drawn
+        ]
+    }
     write_whole(folder / "lesions.yaml", yaml.safe_dump(lesions, sort_keys=False, default_flow_style=None, width=120))
 
 
@@ -170,12 +174,9 @@ def _worked(tasks: list[_Task], folder: Path, write_mask: WriteMask, workers: in
 
 def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]]) -> dict[str, Any]:
     lesions: list[dict[str, Any]] = [{} for _ in patient.visits]
-    beyond_ct: list[dict[str, Any]] = [{} for _ in patient.visits]
     for task, result in found:
         if isinstance(task, _LesionTask) and task.patient is patient:
             lesions[task.visit][task.lesion_id] = result
-        elif isinstance(task, _BaselineTask) and task.patient is patient:
-            beyond_ct[0] |= result
     targets = [visit[AXILLA.lesion_id]["quantities"]["longest_diameter"] for visit in lesions]
     return {
         "course": patient.course.value,
@@ -188,7 +189,7 @@ def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]])
                     protocol.region.role: _series_truth(patient, state.number, protocol)
                     for protocol in protocols(patient, state.number, scale)
                 }
-                | dict(sorted(beyond_ct[state.number].items())),
+                | (_beyond_ct(patient, found) if state.number == 0 else {}),
                 "movement": {
                     bone: rounded(patient.movement(state.number, bone), 9) for bone in ("pelvis", "L4", "L3", "T4")
                 },
@@ -200,6 +201,12 @@ def _patient_truth(patient: Patient, scale: str, found: list[tuple[_Task, Any]])
             for state in patient.visits
         },
     }
+
+
+def _beyond_ct(patient: Patient, found: list[tuple[_Task, Any]]) -> dict[str, Any]:
+    """What is true of the baseline's series of other modalities, by role."""
+    truths = [truth for task, truth in found if isinstance(task, _BaselineTask) and task.patient is patient]
+    return dict(sorted((role, about) for truth in truths for role, about in truth.items()))
 
 
 def _series_truth(patient: Patient, visit: int, protocol: Protocol) -> dict[str, Any]:

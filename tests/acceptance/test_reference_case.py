@@ -117,10 +117,42 @@ def test_every_number_has_its_evidence_unit_and_interval(results):
     rows = table(results / "measurements.csv")
     measured = [row for row in rows if row["evidence"] == "segmented"]
     assert {row["lesion"] for row in measured} == {"L4", "AX", "T4", "RIB1", "ILIUM"}
-    assert all(row["unit"] and row["series_uid"] and row["modality"] == "CT" for row in measured)
+    assert all(row["unit"] and row["series_uid"] and row["modality"] in ("CT", "MR", "NM") for row in measured)
     diameters = [row for row in measured if row["quantity"] == "longest_diameter"]
     assert len(diameters) == 15
     assert all(float(row["lower95"]) <= float(row["value"]) <= float(row["upper95"]) for row in diameters)
+
+
+def aside(results: Path, modality: str) -> dict[tuple[str, str], dict[str, str]]:
+    rows = [row for row in table(results / "measurements.csv") if row["modality"] == modality]
+    return {(row["lesion"], row["quantity"]): row for row in rows if row["evidence"] != "reported"}
+
+
+def test_calipers_on_ultrasound_stand_beside_the_ct_and_are_not_taken_for_it(results, case, truth):
+    found = aside(results, "US")
+    for quantity, true_mm in truth[VISITS[0]]["series"]["axilla_us"]["quantities"]["AX"].items():
+        row = found["AX", quantity]
+        assert row["evidence"] == "drawn"
+        # Both ends were set to whole pixels of 0.45 mm.
+        assert float(row["value"]) == pytest.approx(true_mm, abs=0.45)
+    judged = next(each for each in case.assessments if each.criterion == "recist-1.1" and each.visit == 0)
+    assert float(judged.sum_mm) == pytest.approx(
+        truth[VISITS[0]]["lesions"]["AX"]["quantities"]["longest_diameter"], abs=4
+    )
+
+
+def test_the_bone_scan_tells_hot_from_cold(results, truth):
+    found = aside(results, "NM")
+    for lesion, true in truth[VISITS[0]]["series"]["bone_scan"]["quantities"].items():
+        row = found[lesion, "uptake_ratio"]
+        assert float(row["lower95"]) <= true["uptake_ratio"] <= float(row["upper95"])
+    assert {quantity for _, quantity in found} == {"uptake_ratio"}  # sizes are the CT's
+
+
+def test_the_mr_of_the_visit_is_found_by_the_ct_and_tells_its_ratio(results, truth):
+    row = aside(results, "MR")["L4", "signal_ratio_reference"]
+    true = truth[VISITS[0]]["series"]["lumbar_mr_t1"]["quantities"]["L4"]["signal_ratio_reference"]
+    assert float(row["lower95"]) <= true <= float(row["upper95"])
 
 
 def test_a_change_of_technique_is_said_on_every_number_it_touches(results):

@@ -28,7 +28,7 @@ def taken(folder, *prompts, **settings):
 
 
 def only_mark(intake):
-    (placed,) = intake.marks.values()
+    ((placed,),) = intake.marks.values()
     (mark,) = placed.marks
     return mark
 
@@ -96,7 +96,7 @@ def test_a_prompt_is_one_thing(scans):
 
 def test_a_click_on_what_is_not_the_lesion_goes_with_a_click_in_it(scans):
     where = [{"slice": 2, "row": 20, "column": column} for column in (10, 30)]
-    (placed,) = taken(scans, {"point": where[0]}, {"outside": where[1]}).marks.values()
+    ((placed,),) = taken(scans, {"point": where[0]}, {"outside": where[1]}).marks.values()
     assert [type(mark) for mark in placed.marks] == [Point, Outside]
     assert ends_of(mark.point_lps for mark in placed.marks) == (at(2, 20, 10), at(2, 20, 30))
 

@@ -126,13 +126,6 @@ def test_another_body_is_refused(baseline):
     assert refusal.value.problem.code in ("E-REG-FAILED", "E-REG-AMBIGUOUS")
 
 
-def test_ct_and_magnetic_resonance_are_not_compared_though_their_values_may_agree(baseline):
-    resonance = type(baseline)(baseline.array, baseline.grid, "1", baseline.series)
-    for pair in ((baseline, resonance), (resonance, baseline)):
-        with pytest.raises(StageError, match=r"E-REG-MODALITY.*mark the lesion in this scan too"):
-            register(*pair, CONFIG)
-
-
 def test_a_picture_without_a_place_is_refused(baseline):
     flat = Grid(baseline.grid.shape, baseline.grid.affine, Space.PLANE)
     picture = type(baseline)(baseline.array, flat, baseline.unit, baseline.series)

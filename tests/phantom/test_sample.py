@@ -121,7 +121,13 @@ def test_the_lesion_file_is_one_and_has_a_prompt_for_each_lesion_at_baseline(sam
     document = parse_yaml((folder / "lesions.yaml").read_text(), "lesions.yaml")
     (patient,) = validated(LesionFile, document, "lesions.yaml").patients
     assert [entry.id for entry in patient.lesions] == ["L4", "AX", "T4", "RIB1", "ILIUM"]
-    assert all(len(entry.prompts) == 1 for entry in patient.lesions)
+    marked = {entry.id: [prompt.series for prompt in entry.prompts] for entry in patient.lesions}
+    assert marked == {
+        "L4": ["lumbar_ct", "bone_scan", "lumbar_mr_t1"],
+        "AX": ["chest_ct", "axilla_us"],
+        **{lesion: ["chest_ct", "bone_scan"] for lesion in ("T4", "RIB1")},
+        "ILIUM": ["lumbar_ct", "bone_scan"],
+    }
 
 
 def test_truth_speaks_of_every_visit_and_only_in_the_catalogues_words(sample):
