@@ -20,8 +20,6 @@ OFF_MIDDLE_PIXELS = 0.35
 SHARE_OFF_MIDDLE = 0.1
 #: Harmonics kept, from little more than an ellipse to nearly every step.
 HARMONICS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0, 48.0)
-#: Points per pixel along a contour while it is smoothed.
-_DENSITY = 2.0
 
 Points = NDArray[np.float64]
 
@@ -99,7 +97,7 @@ def _rounding(polygon: Points) -> tuple[Points, Points]:
 def _resampled(polygon: Points, corners: int) -> Points:
     """Points at equal steps along a closed polygon, the last not repeating the first."""
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(polygon, axis=0), axis=1))])
-    steps = np.linspace(0.0, length[-1], max(32, int(_DENSITY * corners)), endpoint=False)
+    steps = np.linspace(0.0, length[-1], max(32, corners), endpoint=False)
     return np.column_stack([np.interp(steps, length, part) for part in polygon.T])
 
 

@@ -6,7 +6,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from imaging_pipeline.domain.geometry import Grid, as_matrix
-from imaging_pipeline.numerics.size import axes, cautions_of, sizes
+from imaging_pipeline.numerics.calipers import axes
+from imaging_pipeline.numerics.size import cautions_of, sizes
 from tests.numerics.bodies import crescent, ellipsoid, imaged, lobulated, random_grid, sampled, star, true_axes
 
 
@@ -69,6 +70,24 @@ def test_intervals_of_diameters_cover_the_truth(smooth_errors):
 def test_diameters_of_crescents_and_stars_are_right_to_one_percent():
     errors, truths, _ = diameter_errors(angular_body, 24, seed=2)
     assert np.mean(np.abs(errors[:, 0]) / truths[:, 0]) < 0.01
+
+
+def test_the_interval_of_the_perpendicular_spans_most_of_those_of_lines_as_long():
+    """Of a disc without a quarter every diameter that avoids the gap is a longest line: 1.41 to 2 radii across it."""
+    grid = plain((3, 80, 80))
+    _, rows, columns = np.indices(grid.shape) - np.array([0.0, 39.3, 40.2])[:, None, None, None]
+    marked = (np.hypot(rows, columns) < 30.0) & ~(columns > np.abs(rows))
+    perpendicular = sizes(marked, grid)["perpendicular_diameter"]
+    assert perpendicular.lower95 < 1.6 * 30.0
+    assert perpendicular.upper95 > 1.9 * 30.0
+
+
+def test_the_interval_of_the_perpendicular_is_narrow_where_one_line_is_the_longest():
+    grid = plain((3, 50, 90))
+    _, rows, columns = np.indices(grid.shape) - np.array([0.0, 24.3, 44.6])[:, None, None, None]
+    perpendicular = sizes(np.hypot(rows / 15.0, columns / 35.0) < 1.0, grid)["perpendicular_diameter"]
+    assert perpendicular.lower95 < 30.0 < perpendicular.upper95
+    assert perpendicular.upper95 - perpendicular.lower95 < 3.0
 
 
 def test_the_line_lies_in_one_slice_and_the_perpendicular_at_a_right_angle_in_the_same():
