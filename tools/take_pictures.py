@@ -42,6 +42,9 @@ def main(results: Path) -> None:
         show_viewer(page)
         page.locator(".viewer .stage").first.scroll_into_view_if_needed()
         keep(page, folder / "viewer.png", page.locator(".viewer .stage").first.bounding_box())
+        with page.expect_popup() as planes:
+            page.locator("button.planes").first.click()
+        keep_planes(planes.value, folder / "planes.png")
         virtual = Path(scratch) / "report.html"
         write_cohort(cohort(PATIENTS), virtual, ())
         page.set_viewport_size({"width": WIDTH, "height": 1500})
@@ -72,6 +75,15 @@ def show_viewer(page: Page) -> None:
     page.locator(".viewer > button").first.click()
     page.wait_for_function("Array.from(document.querySelectorAll('.viewer .at')).some((each) => each.textContent)")
     page.evaluate("new Promise((tell) => requestAnimationFrame(() => requestAnimationFrame(tell)))")
+
+
+def keep_planes(page: Page, path: Path) -> None:
+    """The page of three planes, once NiiVue has drawn it."""
+    page.set_viewport_size({"width": WIDTH, "height": 1500})
+    page.locator("body[data-done]").wait_for(timeout=120_000)
+    page.evaluate("() => new Promise((tell) => requestAnimationFrame(() => requestAnimationFrame(tell)))")
+    keep(page, path, page.locator("#planes").bounding_box())
+    page.close()
 
 
 def keep(page: Page, path: Path, clip: dict[str, float] | None = None) -> None:

@@ -3,7 +3,7 @@
 const { Niivue, NVImage, SLICE_TYPE, DRAG_MODE, SHOW_RENDER, MULTIPLANAR_TYPE } = niivue;
 const OPTIONS = {
   isRadiologicalConvention: true, sagittalNoseLeft: true, showAllOrientationMarkers: true, fontColor: [1, 1, 1, 1], backColor: [0, 0, 0, 1],
-  multiplanarShowRender: SHOW_RENDER.NEVER, multiplanarLayout: MULTIPLANAR_TYPE.ROW, crosshairColor: [0.34, 0.78, 1, 0.8], crosshairWidth: 0.4,
+  multiplanarShowRender: SHOW_RENDER.NEVER, multiplanarLayout: MULTIPLANAR_TYPE.ROW, crosshairColor: [0.34, 0.78, 1, 0.8], crosshairWidth: 0.4, crosshairGap: 16, multiplanarPadPixels: 6,
   dragMode: DRAG_MODE.windowing, dragAndDropEnabled: false, logLevel: "error",
 };
 // The outlines' yellow, as in the report.
