@@ -153,6 +153,14 @@ def test_hostile_strings_are_shown_as_text(browser, tmp_path):
     assert wrong == []
 
 
+def test_of_many_visits_the_first_and_the_latest_are_sent(browser, tmp_path):
+    tab = browser.new_page()
+    tab.goto(results(tmp_path).as_uri())
+    assert tab.evaluate("() => few([...Array(20).keys()])") == [0, 13, 14, 15, 16, 17, 18, 19]
+    assert tab.evaluate("() => few([...Array(8).keys()])") == list(range(8))
+    tab.close()
+
+
 def test_without_webgl_the_page_says_so(browser, tmp_path):
     page, wrong = sent(browser, results(tmp_path), WITHOUT_WEBGL)
     assert "need WebGL 2" in page.locator("#told").text_content()

@@ -56,7 +56,7 @@ function tell(view, visit, output) {
   output.textContent = `W ${Math.round(high - low)} L ${Math.round((high + low) / 2)} · ${place} mm from the middle: about ${Math.round(value)} ${visit.unit}`.replaceAll("-", "−");
 }
 
-async function show({ name, side, visits }) {
+async function show({ name, side, of, visits }) {
   document.title = $("name").textContent = name;
   for (const visit of visits) await shown(visit, side);
   // Signals of MR have no common scale: there each visit keeps its own window.
@@ -74,7 +74,8 @@ async function show({ name, side, visits }) {
     event.preventDefault();
     views[0].moveCrosshairInVox(...KEYS[event.key]);
   });
-  $("told").textContent = `Each picture is ${side} mm wide, in the baseline's frame through the registration, resampled; the report shows the slices as acquired.`;
+  $("told").textContent = `Each picture is ${side} mm wide, in the baseline's frame through the registration, resampled; the report shows the slices as acquired.`
+    + (of > visits.length ? ` These are the first and the latest ${visits.length - 1} of ${of} visits.` : "");
 }
 
 async function received({ source, data }) {

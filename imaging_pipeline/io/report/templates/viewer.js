@@ -3,6 +3,8 @@
 const PIXELS = 384;
 // Voxels along a side of what is sent to the page of three planes; odd, so that one lies in the middle.
 const CUBE = 97;
+// Visits sent to it at most: a browser draws sixteen WebGL pictures at a time, and takes the first away for one more.
+const SENT = 8;
 // Of each plane: which way of the patient (0 left, 1 posterior, 2 superior) its right, its down and its depth run.
 const PLANES = {
   axial: { right: 0, down: 1, depth: 2, sign: 1 },
@@ -284,13 +286,18 @@ function cube(visit, side) {
   return { label: visit.label, date: visit.date, windows: visit.windows, unit: visit.unit, values, inside };
 }
 
+/** Of many visits the first and the latest. */
+function few(visits) {
+  return visits.filter((_, number) => number === 0 || number > visits.length - SENT);
+}
+
 /** Opens the page of three planes beside the results, and sends it this lesion when it says that it is there. */
 function threePlanes({ scene, side, visits }) {
   const page = window.open(`${location.href.slice(0, location.href.lastIndexOf("/cases/"))}/viewer/niivue.html`);
   addEventListener("message", function answer({ source }) {
     if (source !== page) return;
     removeEventListener("message", answer);
-    page.postMessage({ name: scene.name, side, visits: visits.map((visit) => cube(visit, side)) }, "*");
+    page.postMessage({ name: scene.name, side, of: visits.length, visits: few(visits).map((visit) => cube(visit, side)) }, "*");
   });
 }
 
