@@ -192,7 +192,8 @@ def test_what_a_reader_changed_stands_before_and_after_with_its_reason(tmp_path,
         "reader 1", "2024-03-01T10:00:00Z", "adjust", 1, "ab" * 32, "", "AX", "longest_diameter",
         ((0.0, 0.0, 0.0), (40.0, 0.0, 0.0)), comment="the tail belongs to it",
     )  # fmt: skip
-    drawn = Measurement("AX", 1, "longest_diameter", 40.0, "mm", Edited("ab" * 32, digest(act), act.points_lps))
+    evidence = Edited("ab" * 32, digest(act), act.points_lps)
+    drawn = Measurement("AX", 1, "longest_diameter", 40.0, "mm", evidence, modality="CT")
     reviewed = replace(case, measurements=(*case.measurements, drawn), reviews=(act,))
     write_report(reviewed, values, tmp_path / "report.html")
     text = Page((tmp_path / "report.html").read_text()).text
