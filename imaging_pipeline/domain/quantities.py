@@ -58,7 +58,7 @@ class Quantity:
 
     def rounded(self, value: float) -> float:
         """A value to the last printed digit, so that every output holds the same number."""
-        return round(float(value), self.decimals)
+        return round(float(value), self.decimals) + 0.0  # a nought has no sign
 
 
 _ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")

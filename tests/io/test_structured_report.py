@@ -28,11 +28,11 @@ def written(tmp_path, case, values, visit=0):
 
 
 def measured(case, visit=0):
-    """Lesion and quantity to the text every table prints."""
+    """Lesion and quantity of the outlined scan to the text every table prints."""
     return {
         (lesion_id, quantity): number(measurement.value, quantity)
         for (lesion_id, seen, quantity), measurement in chosen(case.measurements).items()
-        if seen == visit
+        if seen == visit and measurement.modality == "CT"
     }
 
 
