@@ -33,15 +33,17 @@ async function shown(visit, side) {
   $("planes").append(figure);
   figure.querySelector("strong").textContent = visit.label;
   figure.querySelector(".date").textContent = visit.date;
+  const canvas = figure.querySelector("canvas");
+  canvas.setAttribute("aria-label", `${visit.label}: axial, coronal and sagittal`);
   const view = new Niivue(OPTIONS);
-  await view.attachToCanvas(figure.querySelector("canvas"));
+  await view.attachToCanvas(canvas);
   view.addVolume(await volume(visit.values, FLOAT32, side, windowOf(visit, 0)));
   view.addColormap("yellow", YELLOW);
   view.addVolume(await volume(visit.inside, UINT8, side, { colormap: "yellow", opacity: TINT, cal_min: 0, cal_max: 1 }));
   view.setSliceType(SLICE_TYPE.MULTIPLANAR);
   view.onLocationChange = view.onIntensityChange = () => tell(view, visit, figure.querySelector("output"));
   // NiiVue tells the other views of a window that is dragged, but not its own.
-  view.canvas.addEventListener("pointermove", ({ buttons }) => { if (buttons) requestAnimationFrame(view.onIntensityChange); });
+  canvas.addEventListener("pointermove", ({ buttons }) => { if (buttons) requestAnimationFrame(view.onIntensityChange); });
   view.onLocationChange();
   views.push(view);
 }
