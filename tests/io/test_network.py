@@ -23,6 +23,8 @@ from imaging_pipeline.numerics.outline import SignedDistance
 from imaging_pipeline.testing import check_segmenter
 from tests.io.networks import TRANSFORMS, monai, nnunet, trusting, write
 
+pytest.importorskip("onnxruntime", reason="no wheel of onnxruntime for this machine")
+
 MINI = Path(__file__).parents[2] / "sample_data/mini"
 CENTRE_LPS = (10.0, -20.0, 430.0)
 FORMS = pytest.mark.parametrize("form", [nnunet, monai], ids=["nnU-Net", "MONAI"])
