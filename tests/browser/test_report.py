@@ -245,6 +245,16 @@ def test_a_window_changes_the_grey_of_every_visit_and_is_stated(browser, report)
         assert all(look(tab, visit)["grey"] > 1.3 * grey for visit, grey in enumerate(before))
 
 
+def test_a_scan_without_the_usual_windows_keeps_its_own(browser, report):
+    with opened(browser, report) as tab:
+        visits = [{"windows": [["MR", 300, 600]]}, {"windows": [["bone", 400, 1800], ["lung", -600, 1500]]}]
+        chosen = tab.evaluate(
+            "(visits) => [0, 1].map((visit) => Viewer.prototype.windowOf.call({ window: 1, scene: { visits } }, visit))",
+            visits,
+        )
+        assert [window[0] for window in chosen] == ["MR", "lung"]
+
+
 def test_dragging_widens_the_window(browser, report):
     with viewer(browser, report) as (tab, stage):
         box = stage.locator("canvas").first.bounding_box()

@@ -23,8 +23,9 @@ function volume(voxels, datatype, side, options) {
   return NVImage.loadFromFile({ file: new File([bytes], "scan.nii"), name: "scan.nii", ...options });
 }
 
+/** A scan without the usual windows keeps its own. */
 function windowOf(visit, number) {
-  const [, level, width] = visit.windows[number];
+  const [, level, width] = visit.windows[number] || visit.windows[0];
   return { cal_min: level - width / 2, cal_max: level + width / 2 };
 }
 

@@ -135,7 +135,11 @@ class Viewer {
     this.draw();
   }
 
-  windowOf(number) { return this.chosen || this.scene.visits[number].windows[this.window]; }
+  // A scan without the usual windows keeps its own.
+  windowOf(number) {
+    const { windows } = this.scene.visits[number];
+    return this.chosen || windows[this.window] || windows[0];
+  }
 
   // The box's point under a place of the picture, both from 0 to 1.
   under(right, down) {
