@@ -249,7 +249,7 @@ def test_a_scan_without_the_usual_windows_keeps_its_own(browser, report):
     with opened(browser, report) as tab:
         visits = [{"windows": [["MR", 300, 600]]}, {"windows": [["bone", 400, 1800], ["lung", -600, 1500]]}]
         chosen = tab.evaluate(
-            "(visits) => [0, 1].map((visit) => Viewer.prototype.windowOf.call({ window: 1, scene: { visits } }, visit))",
+            "(visits) => [0, 1].map((at) => Viewer.prototype.windowOf.call({ window: 1, scene: { visits } }, at))",
             visits,
         )
         assert [window[0] for window in chosen] == ["MR", "lung"]
