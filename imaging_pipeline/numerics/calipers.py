@@ -177,11 +177,12 @@ def _several(plane: _Plane, least_mm: float) -> Points:
     steps = _steps(lines)
     # Squared, for a line has no first and second end.
     turned = np.angle((steps / steps[0]) ** 2)
-    return lines[np.argsort(turned)[np.linspace(0, len(lines) - 1, SEVERAL_LINES).astype(int)]]
+    few = np.argsort(turned)[np.linspace(0, len(lines) - 1, SEVERAL_LINES).astype(int)]
+    return np.asarray(lines[few])
 
 
 def _across_mm(plane: _Plane, lines: Points) -> Points:
-    return np.abs(_steps(_perpendiculars(plane, lines, THINNED)))
+    return np.asarray(np.abs(_steps(_perpendiculars(plane, lines, THINNED))))
 
 
 def _steps(lines: Points) -> NDArray[np.complex128]:

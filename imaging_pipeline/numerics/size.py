@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from imaging_pipeline.domain.geometry import Grid, Space, as_point
-from imaging_pipeline.numerics.border import shares
+from imaging_pipeline.numerics.border import covered
 from imaging_pipeline.numerics.calipers import Axes, axes
 from imaging_pipeline.numerics.mesh import farthest_on_mesh, mesh_area_mm2, outermost_centres
 from imaging_pipeline.numerics.uncertainty import Estimate, shell_sides, within
@@ -22,9 +22,7 @@ LONGEST_SD_PIXELS = 0.16
 PERPENDICULAR_SD_PIXELS = 0.15
 END_SD_VOXELS = 0.29
 #: Standard deviation of the share of a voxel that the border cuts off or leaves out, where places are independent.
-COUNTING_SD = 0.27
-#: The same of a volume corrected for partial voxels, as a share of it, without noise.
-CORRECTED_SD = 0.001
+COUNTING_SD = 0.285
 #: A lesion in one slice only: how far off its middle that slice is taken to be at most, as a share of half its height.
 MOST_OFF_MIDDLE = 0.8
 #: A mesh of whole voxels is larger than the body by up to this share of its area. Source: as above.
@@ -50,15 +48,10 @@ def sizes(
     dict
         Estimates by quantity, in mm, mm2, mm3.
     """
-    corrected = None if array is None else shares(array, marked, grid.spacing_mm, noise)
-    volume = _counted_volume(marked, grid)
-    if corrected is not None:
-        volume = min(volume, _corrected_volume(*corrected, grid), key=_width)
-    # The rest looks at every voxel.
-    ((slices, rows, columns),) = ndimage.find_objects(marked.view(np.uint8), 1)
-    own, place = marked[slices, rows, columns], grid.crop((slices, rows, columns))
+    box = _box_of(marked)
+    own, place = marked[box], grid.crop(box)
     in_plane = _diameters(axes(own, place), _missed_between_slices(marked), place)
-    return {**in_plane, **_mesh_sizes(own, place), "volume": volume}
+    return {**in_plane, **_mesh_sizes(own, place), "volume": _volume(marked, grid, array, noise)}
 
 
 def sizes_in_plane(marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
@@ -120,8 +113,20 @@ def _mesh_sizes(marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
     }
 
 
-def _counted_volume(marked: NDArray[np.bool_], grid: Grid) -> Estimate:
-    """Voxels times their volume; its error is that of a border lying at random between centres.
+def _volume(marked: NDArray[np.bool_], grid: Grid, array: NDArray[Any] | None, noise: float) -> Estimate:
+    """Voxels counted, and what the image says of their border, each by its precision: the errors are independent."""
+    voxels, sd = float(np.count_nonzero(marked)), _counting_sd(marked, grid)
+    seen = None if array is None else covered(array, marked, grid.spacing_mm, noise)
+    if seen is None:
+        return within(voxels * grid.voxel_volume_mm3, sd * grid.voxel_volume_mm3, lowest=0.0)
+    weights = np.array([sd, seen[1]]) ** -2.0
+    voxels, sd = float(np.average([voxels, seen[0]], weights=weights)), float(weights.sum() ** -0.5)
+    estimate = within(voxels * grid.voxel_volume_mm3, sd * grid.voxel_volume_mm3, lowest=0.0)
+    return estimate.flagged("partial_volume_corrected")
+
+
+def _counting_sd(marked: NDArray[np.bool_], grid: Grid) -> float:
+    """Error of a count of voxels, in voxels, where the border lies at random between centres.
 
     From slice to slice the border moves by patches as many pixels wide as a slice is thick: so much fewer are the
     independent places along it.
@@ -129,30 +134,18 @@ def _counted_volume(marked: NDArray[np.bool_], grid: Grid) -> Estimate:
     inner, outer = shell_sides(marked)
     border = 0.5 * float(np.count_nonzero(inner) + np.count_nonzero(outer))
     patch = max(1.0, grid.spacing_mm[0] / float(np.sqrt(grid.spacing_mm[1] * grid.spacing_mm[2])))
-    sd_voxels = COUNTING_SD * patch * float(np.sqrt(border))
-    volume_mm3 = float(np.count_nonzero(marked)) * grid.voxel_volume_mm3
-    return within(volume_mm3, sd_voxels * grid.voxel_volume_mm3, lowest=0.0)
-
-
-def _width(estimate: Estimate) -> float:
-    return (estimate.upper95 or estimate.value) - (estimate.lower95 or 0.0)
-
-
-def _corrected_volume(share: NDArray[np.float32], share_sd: float, contrast_sd: float, grid: Grid) -> Estimate:
-    """Shares of voxels times their volume; their sum is not cut to 0 and 1, for cutting noise would add to it."""
-    border = share[(share != 0.0) & (share != 1.0)]
-    volume = float(share.sum(dtype=np.float64)) * grid.voxel_volume_mm3
-    # The tissue on either side is as uncertain as the border's own voxels.
-    chance = 2.0 * share_sd * float(np.sqrt(border.size)) * grid.voxel_volume_mm3
-    together = contrast_sd * float(border.sum(dtype=np.float64)) * grid.voxel_volume_mm3
-    sd_mm3 = float(np.linalg.norm([chance, together, CORRECTED_SD * volume]))
-    return within(volume, sd_mm3, lowest=0.0).flagged("partial_volume_corrected")
+    return COUNTING_SD * patch * float(np.sqrt(border))
 
 
 def cautions_of(marked: NDArray[np.bool_], truncated: bool, space: Space = Space.PATIENT) -> tuple[str, ...]:
     """What a reader must know of every size: cut off by the image's edge, or in several pieces."""
     if space is Space.PATIENT:
-        count = ndimage.label(marked, np.ones((3, 3, 3)))[1]
+        count = ndimage.label(marked[_box_of(marked)], np.ones((3, 3, 3)))[1]
     else:
         count = max(ndimage.label(plane, np.ones((3, 3)))[1] for plane in marked)
     return (("truncated",) if truncated else ()) + ((f"pieces {count}",) if count > 1 else ())
+
+
+def _box_of(marked: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    ((slices, rows, columns),) = ndimage.find_objects(marked.view(np.uint8), 1)
+    return slices, rows, columns
