@@ -61,8 +61,12 @@ SPILL_SD = 0.006
 BLUR_REACH_MM = 1.5
 #: The denser of the two must stand out by this many standard deviations of the noise.
 NEIGHBOUR_SIGNAL_TO_NOISE = 3.0
-#: Standard deviation of a share over scanners, in percent of the lesion. Source: as above.
-SHARE_SD_PERCENT = 3.5
+#: Slices this thick show a rim that they cut as tissue that is neither.
+THICK_SLICE_MM = 3.0
+#: Standard deviation of a share over scanners, in percent of the lesion, and what each mm of slice thickness adds.
+#: Source: as above.
+SHARE_SD_PERCENT = 1.0
+SHARE_SD_PERCENT_PER_MM = 0.35
 
 
 def calcifications(
@@ -144,6 +148,8 @@ def tissue_shares(
     """Lytic, mixed and sclerotic shares of a lesion: less dense, as dense and denser than the reference's range.
 
     A voxel between a lytic and a sclerotic neighbour is one of the two, blurred: the half-height between them decides.
+    In thick slices one right above or below lytic tissue, and as near to sclerotic tissue as a slice is thick, is a rim
+    cut by the slice: lytic in part, and in part as dense as the lesion's sclerotic voxels.
 
     Parameters
     ----------
@@ -156,22 +162,46 @@ def tissue_shares(
     """
     reach_hu = config.sclerotic_sd * reference.sd_hu
     low_hu, high_hu = reference.mean_hu - reach_hu, reference.mean_hu + reach_hu
-    values = unmixed(_smoothed(array, grid, TISSUE_SMOOTHING_MM), marked, grid.spacing_mm)
-    size = [3, *(2 * max(1, round(BLUR_REACH_MM / step)) + 1 for step in grid.spacing_mm[1:])]
-    least = ndimage.minimum_filter(np.where(marked, values, np.inf), size)[marked]
-    most = ndimage.maximum_filter(np.where(marked, values, -np.inf), size)[marked]
-    values = values[marked]
-    between = (least < low_hu) & (most > high_hu + NEIGHBOUR_SIGNAL_TO_NOISE * noise)
-    half = 0.5 * (least + most)
-    lytic = float(np.mean(np.where(between, values < half, values < low_hu)))
-    sclerotic = float(np.mean(np.where(between, values >= half, values > high_hu)))
-    found = {"lytic_fraction": lytic, "mixed_fraction": 1.0 - lytic - sclerotic, "sclerotic_fraction": sclerotic}
-    return {name: _share(100.0 * share) for name, share in found.items()}
+    sharp = sharpness(array, grid.spacing_mm, noise).smoothed(TISSUE_SMOOTHING_MM)
+    image = unmixed(_smoothed(array, grid, TISSUE_SMOOTHING_MM), marked, grid.spacing_mm, sharp.spread_mm)
+    dense_hu = high_hu + NEIGHBOUR_SIGNAL_TO_NOISE * noise
+    least = ndimage.minimum_filter(np.where(marked, image, np.inf), _window(BLUR_REACH_MM, grid))[marked]
+    most = ndimage.maximum_filter(np.where(marked, image, -np.inf), _window(BLUR_REACH_MM, grid))[marked]
+    values = image[marked]
+    between = (least < low_hu) & (most > dense_hu)
+    sclerotic = np.where(between, values >= 0.5 * (least + most), values > high_hu).astype(np.float64)
+    mixed = ~between & (values >= low_hu) & (values <= high_hu)
+    cut = mixed & _cut_by_slices(marked & (image < low_hu), marked & (image > dense_hu), grid)[marked]
+    if cut.any():
+        dense = values[values > high_hu]
+        sclerotic[cut] = (values[cut] - least[cut]) / (np.square(dense).sum() / dense.sum() - least[cut])
+        mixed &= ~cut
+    found = {
+        "lytic_fraction": np.where(mixed, 0.0, 1.0 - sclerotic),
+        "mixed_fraction": mixed,
+        "sclerotic_fraction": sclerotic,
+    }
+    sd = SHARE_SD_PERCENT + SHARE_SD_PERCENT_PER_MM * grid.spacing_mm[0]
+    return {name: _share(100.0 * float(np.mean(shares)), sd) for name, shares in found.items()}
 
 
-def _share(percent: float) -> Estimate:
-    estimate = within(percent, SHARE_SD_PERCENT, lowest=0.0)
-    return replace(estimate, upper95=min(100.0, percent + NORMAL_95 * SHARE_SD_PERCENT))
+def _cut_by_slices(lytic: NDArray[np.bool_], dense: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
+    """Where thick slices, (S, R, C), blend a rim with what it encloses; nowhere in thin ones."""
+    slice_mm = grid.spacing_mm[0]
+    if slice_mm < THICK_SLICE_MM:
+        return np.zeros_like(lytic)
+    near = ndimage.maximum_filter(dense, _window(slice_mm, grid))
+    return np.asarray(ndimage.maximum_filter(lytic, (3, 1, 1)) & near)
+
+
+def _window(reach_mm: float, grid: Grid) -> tuple[int, int, int]:
+    """A voxel's neighbourhood: the slices beside its own, and so far in the plane."""
+    rows, columns = (2 * max(1, round(reach_mm / step)) + 1 for step in grid.spacing_mm[1:])
+    return 3, rows, columns
+
+
+def _share(percent: float, sd: float) -> Estimate:
+    return replace(within(percent, sd, lowest=0.0), upper95=min(100.0, percent + NORMAL_95 * sd))
 
 
 def sharp_density_hu(

@@ -129,6 +129,35 @@ def test_tissue_like_the_reference_is_mixed():
     assert shares["mixed_fraction"].value == 100.0
 
 
+def thick_slices_of(matter):
+    """Voxels of 0.5 mm as slices of 5 mm and pixels of 0.5 mm."""
+    blurred = ndimage.gaussian_filter(matter, (0.0, 1.1, 1.1))
+    return blurred.reshape(-1, 10, *matter.shape[1:]).mean(axis=1)
+
+
+def test_a_plate_thinner_than_its_slice_is_not_mixed_tissue():
+    matter = np.full((80, 60, 60), 60.0)
+    matter[:, :, 20:26] = 420.0
+    matter[44:47, :, 26:34] = 420.0
+    marked = np.zeros((8, 60, 60), dtype=bool)
+    marked[:, 10:50, 10:50] = True
+    grid = Grid(marked.shape, as_matrix(np.eye(4)[:, [2, 1, 0, 3]] * [5.0, 0.5, 0.5, 1.0]))
+    shares = tissue_shares(thick_slices_of(matter), marked, grid, 10.0, Reference(160.0, 16.0, 2.0), CONFIG)
+    assert shares["mixed_fraction"].value < 0.3
+    assert shares["sclerotic_fraction"].value == pytest.approx(
+        100.0 * np.mean(matter[:, 10:50, 10:50] == 420.0), abs=1.0
+    )
+
+
+def test_bone_left_standing_stays_mixed_in_thick_slices():
+    matter = np.where(np.indices((80, 60, 60))[0] % 40 < 20, 60.0, 165.0)
+    marked = np.zeros((8, 60, 60), dtype=bool)
+    marked[:, 10:50, 10:50] = True
+    grid = Grid(marked.shape, as_matrix(np.eye(4)[:, [2, 1, 0, 3]] * [5.0, 0.5, 0.5, 1.0]))
+    shares = tissue_shares(thick_slices_of(matter), marked, grid, 10.0, Reference(160.0, 16.0, 2.0), CONFIG)
+    assert shares["mixed_fraction"].value == pytest.approx(50.0, abs=3.0)
+
+
 @pytest.mark.parametrize(("slice_mm", "spread_mm"), [(1.0, 0.45), (2.0, 0.65)])
 def test_mass_is_kept_by_blur(slice_mm, spread_mm):
     random, errors = np.random.default_rng(5), []
