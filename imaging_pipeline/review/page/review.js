@@ -56,7 +56,7 @@ function fail(error) {
 }
 
 function head(...columns) {
-  return element("thead", {}, element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, text))));
+  return element("thead", {}, element("tr", {}, ...columns.map((text) => (text ? element("th", { scope: "col" }, text) : element("td")))));
 }
 
 function fill(table, columns, rows) {
