@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from imaging_pipeline.numerics.intensity import Reference
 from imaging_pipeline.numerics.pyramid import Level
 from imaging_pipeline.numerics.reference import Neighbours
 from imaging_pipeline.numerics.size import sizes_in_plane
-from imaging_pipeline.numerics.spine import body_frame, heights_mm
+from imaging_pipeline.numerics.spine import Frame, body_frame, heights_mm
 from imaging_pipeline.numerics.uncertainty import NORMAL_95, Estimate, within
 from imaging_pipeline.numerics.unmixing import unmixed
 from imaging_pipeline.numerics.wall import Wall, cortex, fitted_wall
@@ -35,11 +36,11 @@ THICKEST_SLICE_MM = 3.0
 #: fewer of them an endplate crosses; and what all heights of a spine share, for how thick endplates are is not seen.
 HEIGHT_SD_MM = 0.12
 HEIGHT_SD_PER_MM = 0.045
-COMMON_HEIGHT_SD_MM = 0.3
+COMMON_HEIGHT_SD_MM = 0.35
 #: What a lesion's own voxels count as when its body's outline is sought: bone that was.
 FORMER_BONE_HU = 160.0
 
-WALL_SD_PERCENT = 6.0
+WALL_SD_PERCENT = 4.5
 THICKNESS_SD_MM = 0.1
 THICKNESS_SD = 0.15
 
@@ -118,16 +119,27 @@ def vertebra(beside: Neighbours, lesion: Mask, config: MeasureConfig) -> dict[st
     own = lesion.on(beside.part.grid)
     image = Level(beside.part.array.astype(np.float32), beside.part.grid)
     whole = Level(np.where(own.array, np.maximum(image.array, FORMER_BONE_HU), image.array), image.grid)
-    above, below = (body.middle_lps for body in beside.bodies)
-    upwards = (above - below) / np.linalg.norm(above - below)
-    frames = [body_frame(whole, upwards, middle) for middle in (0.5 * (above + below), above, below)]
-    shown = tuple(frame for frame in frames if frame is not None)
-    if len(shown) < len(frames):
+    frames = _frames(whole, [body.middle_lps for body in beside.bodies])
+    if frames is None:
         return {}
-    heights = np.array([heights_mm(whole, frame, tuple(HEIGHT_PLACES.values())) for frame in shown])
+    heights = np.array([heights_mm(whole, frame, tuple(HEIGHT_PLACES.values())) for frame in frames])
     found = _height_estimates(heights, slice_mm) if np.isfinite(heights).all() else {}
-    wall = fitted_wall(image, shown)
+    wall = fitted_wall(image, frames)
     return found if wall is None else found | _wall_estimates(wall, own, config) | soft_tissue(image, wall, own)
+
+
+def _frames(image: Level, beside_lps: Sequence[NDArray[np.float64]]) -> tuple[Frame, ...] | None:
+    """The frames of a lesion's body and of those above and below it, at which the first is looked for between them."""
+    above, below = beside_lps
+    upwards = (above - below) / np.linalg.norm(above - below)
+    found = [body_frame(image, upwards, middle) for middle in beside_lps]
+    beside = [frame for frame in found if frame is not None]
+    if len(beside) < len(found):
+        return None
+    widths_mm = [frame.half_width_mm for frame in beside if np.isfinite(frame.half_width_mm)]
+    middle = np.mean([frame.middle for frame in beside], axis=0)
+    own = body_frame(image, upwards, middle, float(np.mean(widths_mm)) if widths_mm else 0.0)
+    return None if own is None else (own, *beside)
 
 
 def _wall_estimates(wall: Wall, lesion: Mask, config: MeasureConfig) -> dict[str, Estimate]:

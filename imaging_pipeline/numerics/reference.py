@@ -15,6 +15,8 @@ from imaging_pipeline.numerics.pyramid import Level, finest
 #: Where neighbours are looked for: this far around the lesion, this far above and below, in steps of about this.
 REACH_ACROSS_MM = 44.0
 REACH_ALONG_MM = 62.0
+#: A body that is named is looked for this far above and below, so that what it may have grown into is cut off.
+REACH_NAMED_MM = 24.0
 STEP_MM = 3.0
 #: Bone with its marrow is denser than this; discs, muscle and fat are not.
 BONE_HU = 115.0
@@ -90,7 +92,7 @@ def healthy_neighbours(volume: Volume, lesion: Mask) -> Neighbours | None:
         None where no healthy body is found.
     """
     lesion_lps = lesion.grid.to_lps(np.argwhere(lesion.array))
-    part, level = _around(volume, lesion_lps.mean(axis=0))
+    part, level = _around(volume, lesion_lps.mean(axis=0), REACH_ALONG_MM)
     chosen = _nearest(bodies(level, lesion_lps))
     return Neighbours(part, level, chosen) if chosen else None
 
@@ -109,7 +111,7 @@ def vertebra_at(volume: Volume, lesion: Mask, place_lps: PointLps) -> Neighbours
     Neighbours or None
         None where the place lies in no healthy body.
     """
-    part, level = _around(volume, np.array(place_lps))
+    part, level = _around(volume, np.array(place_lps), REACH_NAMED_MM)
     index = tuple(np.rint(level.grid.to_index(place_lps)).astype(int))
     if min(index) < 0 or any(place >= size for place, size in zip(index, level.array.shape, strict=True)):
         return None
@@ -118,9 +120,9 @@ def vertebra_at(volume: Volume, lesion: Mask, place_lps: PointLps) -> Neighbours
     return Neighbours(part, level, named) if named else None
 
 
-def _around(volume: Volume, middle_lps: NDArray[np.float64]) -> tuple[Volume, Level]:
+def _around(volume: Volume, middle_lps: NDArray[np.float64], along_mm: float) -> tuple[Volume, Level]:
     """The part of a volume in which bodies are looked for, and its coarse level."""
-    reach = np.array([REACH_ACROSS_MM, REACH_ACROSS_MM, REACH_ALONG_MM])
+    reach = np.array([REACH_ACROSS_MM, REACH_ACROSS_MM, along_mm])
     corners = middle_lps + reach * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
     part = volume.crop(volume.grid.box_around(corners, 0.0))
     return part, finest(part, STEP_MM)
@@ -153,7 +155,8 @@ def muscle_beside(neighbours: Neighbours, lesion: Mask) -> Mask | None:
 
 
 def bodies(level: Level, lesion_lps: NDArray[np.float64]) -> tuple[Body, ...]:
-    """Healthy vertebral bodies near a lesion's points (N, 3) but apart from it."""
+    """Healthy vertebral bodies near a lesion's points (N, 3) but apart from it, and not what is left of its own."""
+    span = np.array([lesion_lps[:, 2].min(), lesion_lps[:, 2].max()]) - lesion_lps[:, 2].mean()
     solid = _opened(level.array > BONE_HU, level, BALL_MM)
     near = _near(level, lesion_lps)
     labels, count = ndimage.label(solid)
@@ -165,6 +168,7 @@ def bodies(level: Level, lesion_lps: NDArray[np.float64]) -> tuple[Body, ...]:
             not (own & near).any()
             and SMALLEST_ML <= len(offset) * level.grid.voxel_volume_mm3 / 1000.0 <= LARGEST_ML
             and np.ptp(offset[:, 2]) <= TALLEST_MM
+            and not span[0] <= offset[:, 2].mean() <= span[1]
         ):
             core = _core(level, own)
             core_hu = float(level.array[core].mean()) if core.any() else 0.0

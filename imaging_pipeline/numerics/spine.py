@@ -23,6 +23,8 @@ FACE_BACK, FACE_ASIDE = 0.85, 0.8
 FACE_STEP_MM = 1.0
 #: Bodies are so much wider than deep.
 WIDER = 1.4
+#: The middle of a body is known beforehand to this distance.
+FARTHEST_OFF_MM = 10.0
 #: An endplate's rise from front to back, its hollow and its rise to the side, in mm over half the depth: as usual, and
 #: their spread. What is unusual weighs as much as this; voxels farther off than that count less and less.
 USUAL_FACE, FACE_SPREAD = np.array([0.0, 1.5, 0.0]), np.array([1.0, 0.7, 1.0])
@@ -44,7 +46,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A vertebral body's own axes in LPS, its middle, its height there, and half its depth from front to back."""
+    """A vertebral body's own axes in LPS, its middle, its height there, half its depth and half its width."""
 
     middle: Vector
     upwards: Vector
@@ -52,9 +54,10 @@ class Frame:
     sideways: Vector
     height_mm: float = 0.0
     half_depth_mm: float = 0.0
+    half_width_mm: float = 0.0
 
 
-def body_frame(image: Level, upwards: Vector, near: Vector) -> Frame | None:
+def body_frame(image: Level, upwards: Vector, near: Vector, usual_mm: float = 0.0) -> Frame | None:
     """The frame of the vertebral body around a point: its middle half-way between its faces, upwards its own axis.
 
     Parameters
@@ -62,26 +65,27 @@ def body_frame(image: Level, upwards: Vector, near: Vector) -> Frame | None:
     image : a CT around the body.
     upwards : (3,) unit vector along the spine.
     near : (3,) a point near the body's middle, in LPS mm.
+    usual_mm : half the width of its neighbours, where one of its own side walls may be gone.
 
     Returns
     -------
     Frame or None
         None where an endplate, the front or the back does not show.
     """
-    frame = _frame_along(image, upwards, near)
+    frame = _frame_along(image, upwards, near, usual_mm)
     for _ in range(2):
         if frame is None:
             return None
-        leaning = _frame_along(image, frame.upwards - _tilt(image, frame) * frame.backwards, frame.middle)
+        leaning = _frame_along(image, frame.upwards - _tilt(image, frame) * frame.backwards, frame.middle, usual_mm)
         # Where faces do not show along its own axis, the spine's is as good.
         frame = leaning or frame
     return frame
 
 
-def _frame_along(image: Level, direction: Vector, near: Vector) -> Frame | None:
+def _frame_along(image: Level, direction: Vector, near: Vector, usual_mm: float) -> Frame | None:
     upwards = direction / np.linalg.norm(direction)
-    left = np.array([1.0, 0.0, 0.0])
-    sideways = left - (left @ upwards) * upwards
+    leftwards = np.array([1.0, 0.0, 0.0])
+    sideways = leftwards - (leftwards @ upwards) * upwards
     sideways /= np.linalg.norm(sideways)
     backwards = np.cross(upwards, sideways)
     top, bottom = (_face_mm(image, near, way, (sideways, backwards), (4.0, 2.0)) for way in (upwards, -upwards))
@@ -92,7 +96,12 @@ def _frame_along(image: Level, direction: Vector, near: Vector) -> Frame | None:
     if not np.isfinite(back + front):
         return None
     middle = middle + 0.5 * (back - front) * backwards
-    return Frame(middle, upwards, backwards, sideways, top + bottom, 0.5 * (back + front))
+    left, right = (_face_mm(image, middle, way, (backwards, upwards), (4.0, 2.0)) for way in (sideways, -sideways))
+    half_width_mm = usual_mm or 0.5 * (left + right)
+    # Where a lesion took a side wall none is found, or another bone's; the other wall tells the middle as well.
+    aside = [mm for mm in (left - half_width_mm, half_width_mm - right) if abs(mm) < FARTHEST_OFF_MM]
+    middle = middle + (np.mean(aside) if aside else 0.0) * sideways
+    return Frame(middle, upwards, backwards, sideways, top + bottom, 0.5 * (back + front), half_width_mm)
 
 
 def _tilt(image: Level, frame: Frame) -> float:

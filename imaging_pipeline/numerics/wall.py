@@ -25,7 +25,7 @@ BAND_MM = 2.0
 #: A shell and its blur reach this far to either side of its peak.
 SHELL_REACH_MM = 2.5
 #: A wall's peak counts as cortex from this share of the way from soft tissue to the wall's usual peak.
-CORTEX_SHARE = 0.4
+CORTEX_SHARE = 0.5
 SOFT_HU = 60.0
 #: The usual peak is taken from the wall this far from the lesion.
 FAR_MM = 8.0

@@ -48,6 +48,16 @@ def test_heights_of_a_leaning_body_hold_wherever_the_slices_fall(slice_mm, withi
         assert heights_mm(image, frame, (0.15, 0.5, 0.85)) == pytest.approx(HEIGHT_MM, abs=within_mm)
 
 
+def test_a_body_is_centred_between_its_sides_and_by_one_of_them_where_the_other_is_gone():
+    image, up, aside = body_in_discs(0.0, 1.0, 0.0), np.array([0.0, 0.0, 1.0]), np.array([6.0, 0.0, 0.0])
+    whole = body_frame(image, up, aside)
+    assert whole.middle[0] == pytest.approx(0.0, abs=0.3)
+    assert whole.half_width_mm == pytest.approx(HALF_WIDTH_MM, abs=0.5)
+    left = image.grid.to_lps(np.indices(image.grid.shape).reshape(3, -1).T)[:, 0].reshape(image.grid.shape) > 16.0
+    gone = Level(np.where(left, np.float32(60.0), image.array), image.grid)
+    assert body_frame(gone, up, aside, HALF_WIDTH_MM).middle[0] == pytest.approx(0.0, abs=0.5)
+
+
 def test_heights_are_not_given_where_no_face_shows():
     image = body_in_discs(0.0, 1.0, 0.0)
     frame = body_frame(image, np.array([0.0, 0.0, 1.0]), np.zeros(3))
