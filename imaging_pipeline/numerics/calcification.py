@@ -308,9 +308,10 @@ def agatston(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, thresho
     if not dense.any():
         return 0.0
     islands, count = ndimage.label(dense, plane)
-    index = np.arange(1, count + 1)
-    areas_mm2 = np.bincount(islands.ravel())[1:] * (grid.voxel_volume_mm3 / grid.spacing_mm[0])
-    factors = 1 + np.searchsorted(AGATSTON_STEPS_HU, ndimage.maximum(array, islands, index), side="right")
+    island, values = islands[dense], array[dense]
+    areas_mm2 = np.bincount(island)[1:] * (grid.voxel_volume_mm3 / grid.spacing_mm[0])
+    peaks_hu = ndimage.maximum(values, island, np.arange(1, count + 1))
+    factors = 1 + np.searchsorted(AGATSTON_STEPS_HU, peaks_hu, side="right")
     counted = areas_mm2 >= AGATSTON_SMALLEST_MM2
     return float((areas_mm2 * factors)[counted].sum() * grid.spacing_mm[0] / AGATSTON_SLICE_MM)
 
