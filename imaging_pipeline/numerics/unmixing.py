@@ -18,6 +18,8 @@ SPREADS_MM = np.linspace(0.3, 1.0, 141)
 #: slices alike but for noise, sum and difference are independent, and choosing by the one does not bias the other.
 NOISE_SQUARE = 8
 EVENEST = 0.1
+#: Pixels farther apart than this each have noise of their own, which tells no spread.
+COARSEST_PIXEL_MM = 1.0
 #: Voxels around a mask that take part in its unmixing, and where filters end, in standard deviations.
 _MARGIN = (1, 4, 4)
 _TRUNCATE = 3.0
@@ -48,7 +50,7 @@ def sharpness(array: NDArray[Any], spacing_mm: tuple[float, float, float], noise
     ----------
     array : (S, R, C) image.
     spacing_mm : voxel size along slice, row, column.
-    noise : its standard deviation if there are no two slices, or nothing but a flat image, to tell it by.
+    noise : its standard deviation where coarse pixels, a single slice or an image without noise do not tell it.
 
     Notes
     -----
@@ -56,15 +58,14 @@ def sharpness(array: NDArray[Any], spacing_mm: tuple[float, float, float], noise
     Source: Riederer, Pelc and Chesler 1978: the autocorrelation of a ramp times the squared response of a normal kernel
     of standard deviation s is 1F1(3/2; 1; -(d / 2 s)^2) at distance d.
     """
-    slices = array.astype(np.float32)
+    slices, pixel_mm = array.astype(np.float32), float(np.sqrt(spacing_mm[1] * spacing_mm[2]))
     evenness = _squares(slices[1:] + slices[:-1]).var(axis=(1, 2))
-    if not evenness.size:
+    if not evenness.size or pixel_mm > COARSEST_PIXEL_MM:
         return Sharpness(SPREAD_MM, noise)
     even = _squares(slices[1:] - slices[:-1])[evenness <= np.quantile(evenness, EVENEST)]
     near, far = (_half_square_step(even, pixels) for pixels in (1, 2))
     if far <= 0.0:
         return Sharpness(SPREAD_MM, noise)
-    pixel_mm = float(np.sqrt(spacing_mm[1] * spacing_mm[2]))
     by_one, by_two = (1.0 - hyp1f1(1.5, 1.0, -((0.5 * n * pixel_mm / SPREADS_MM) ** 2)) for n in (1, 2))
     best = int(np.argmin(np.abs(by_one / by_two - near / far)))
     # Two slices' difference has twice the variance of one.

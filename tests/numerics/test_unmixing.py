@@ -38,6 +38,12 @@ def test_where_nothing_tells_them_the_usual_spread_and_the_noise_given_are_taken
     assert sharpness(np.full(shape, 40, dtype=np.int16), SPACING_MM, 12.0) == Sharpness(SPREAD_MM, 12.0)
 
 
+def test_pixels_of_2_mm_tell_no_spread():
+    random = np.random.default_rng(4)
+    image = 15.0 * np.stack([noise_field(random, 64, 2.0, 0.6) for _ in range(6)])
+    assert sharpness(image, (4.0, 2.0, 2.0), 14.0) == Sharpness(SPREAD_MM, 14.0)
+
+
 def test_smoothing_leaves_the_noise_it_is_said_to_leave():
     random = np.random.default_rng(3)
     smoothed = ndimage.gaussian_filter(noise(random, 0.5), (0.0, 0.6 / SPACING_MM[1], 0.6 / SPACING_MM[2]))
