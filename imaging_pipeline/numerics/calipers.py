@@ -19,7 +19,7 @@ from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.numerics.contour import contours, smoothest
 
 #: Directions in which the reach of every slice is taken before its contour is drawn.
-SHADOWS = 8
+SHADOWS = 16
 #: Lines of which a contour holds several nearly as long: within this many pixels of the longest, so many of each slice,
 #: on every so manieth corner of its contour.
 LONGEST_REACH_PIXELS = 0.35
@@ -159,14 +159,12 @@ def _spread_of_perpendiculars(
 ) -> tuple[float, float]:
     """By how much the perpendicular changes at most, down and up, when a line within reach of the longest is taken.
 
-    Smooth outlines are not compared with rough ones, which are longer.
+    It may lie in the longest's slice or the next one's: a third adds nothing. Smooth outlines are not compared with
+    rough ones, which are longer.
     """
-    least_mm = rough[0].length_mm - reach_mm
     changes = [_across_mm(found, _several(found, found.length_mm - reach_mm)) - _across_mm(found, line)]
-    own_mm = _across_mm(rough[0], line)
-    changes += [
-        _across_mm(plane, _several(plane, least_mm)) - own_mm for plane in rough[1:] if plane.length_mm > least_mm
-    ]
+    if len(rough) > 1 and rough[1].length_mm > (least_mm := rough[0].length_mm - reach_mm):
+        changes.append(_across_mm(rough[1], _several(rough[1], least_mm)) - _across_mm(rough[0], line))
     spread = np.concatenate(changes)
     return min(0.0, float(spread.min())), max(0.0, float(spread.max()))
 
