@@ -45,8 +45,9 @@ MANY_DENSITIES = 1.04
 #: Soft tissue is read off voxels that lie in the lesion by this share at least; its texture spreads by this much.
 LEAST_OWN = 0.9
 TEXTURE_HU = 5.0
-#: It is sought from the quantile that the darkest voxels make; bins of their histogram.
+#: It is sought from this quantile on, in a histogram so far below and above it, in steps of so much.
 LOW_QUANTILE = 0.05
+HISTOGRAM_HU = (-60.0, 200.0)
 HISTOGRAM_STEP_HU = 2.0
 #: Squares of a normal, half of them, at equal steps of probability.
 HALF_SQUARES = np.square(erfinv((np.arange(32) + 0.5) / 32))
@@ -98,7 +99,7 @@ def calcifications(
     whole_mm3 = np.count_nonzero(marked) * grid.voxel_volume_mm3
     total = total_excess(excess, marked & (excess > SPREAD_SHARE * above_hu), certain, marked) * grid.voxel_volume_mm3
     density_hu = sharp_density_hu(excess, certain, marked, grid, sharp)
-    volume_mm3 = min(MANY_DENSITIES * total / density_hu, whole_mm3) if density_hu else 0.0
+    volume_mm3 = min(MANY_DENSITIES * total / density_hu, whole_mm3) if density_hu > 0.0 else 0.0
     uncalibrated = () if config.hydroxyapatite_mg_per_ml_hu else ("uncalibrated",)
     to_mg = (config.hydroxyapatite_mg_per_ml_hu or HYDROXYAPATITE_MG_PER_ML_HU) / contrast / 1000.0
     mass_mg = to_mg * total
@@ -249,7 +250,8 @@ def soft_tissue_hu(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, s
     values = _smoothed(array, grid, TISSUE_SMOOTHING_MM)[own if own.any() else marked]
     width_hu = float(np.hypot(smoothed.noise, TEXTURE_HU))
     low_hu = float(np.quantile(values, LOW_QUANTILE))
-    first = np.array([low_hu, 0.0, 4.5])
+    # Half of the voxels without mineral, which adds up to some 90 HU to the others.
+    first = np.array([low_hu, 0.0, np.log(90.0)])
     found = minimize(
         _unlikelihood,
         first,
@@ -263,7 +265,7 @@ def soft_tissue_hu(array: NDArray[Any], marked: NDArray[np.bool_], grid: Grid, s
 
 def _histogram(values: NDArray[np.float32], low_hu: float) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
     """Middles of bins around a CT number, how many values lie in each, how many beyond."""
-    edges = np.arange(low_hu - 60.0, low_hu + 200.0, HISTOGRAM_STEP_HU)
+    edges = np.arange(low_hu + HISTOGRAM_HU[0], low_hu + HISTOGRAM_HU[1], HISTOGRAM_STEP_HU)
     counts = np.histogram(values, edges)[0]
     return edges[:-1] + 0.5 * HISTOGRAM_STEP_HU, counts, values.size - int(counts.sum())
 
@@ -288,7 +290,8 @@ def _unlikelihood(
     What mineral adds is taken for the square of a normal: a thick slice that crosses mineral mostly crosses little.
     """
     soft_hu, pure, most = tissue
-    added = np.concatenate([[0.0], np.exp(most) * HALF_SQUARES])[:, np.newaxis]
+    # From 1 HU to what metal adds.
+    added = np.concatenate([[0.0], np.exp(np.clip(most, 0.0, 8.0)) * HALF_SQUARES])[:, np.newaxis]
     weight = np.concatenate([[expit(pure)], np.full(HALF_SQUARES.size, expit(-pure) / HALF_SQUARES.size)])
     density = weight @ np.exp(-0.5 * np.square((middles - soft_hu - added) / width_hu))
     share = np.maximum(density * HISTOGRAM_STEP_HU / (width_hu * np.sqrt(2.0 * np.pi)), 1e-9)

@@ -99,6 +99,14 @@ def test_a_lesion_that_is_all_mineral_is_calcified_throughout():
     assert calcifications(array, marked, grid, 10.0, CONFIG)["calcified_fraction"].value > 75.0
 
 
+def test_noise_beyond_all_signal_leaves_no_volume_below_nothing():
+    random = np.random.default_rng(8)
+    array = np.where(random.random((6, 30, 30)) > 0.5, 3000, -1000).astype(np.int16)
+    grid = Grid(array.shape, as_matrix(np.eye(4)[:, [2, 1, 0, 3]] * [2.0, 0.7, 0.7, 1.0]))
+    found = calcifications(array, np.ones(array.shape, dtype=bool), grid, 5.0, CONFIG)["calcified_volume"]
+    assert 0.0 <= found.lower95 <= found.value <= found.upper95
+
+
 def test_agatston_follows_its_definition():
     marked = np.ones((2, 20, 20), dtype=bool)
     array = np.zeros(marked.shape)
