@@ -20,8 +20,9 @@ from imaging_pipeline.numerics.contour import contours, smoothest
 
 #: Directions in which the reach of every slice is taken before its contour is drawn.
 SHADOWS = 16
-#: Lines of which a contour holds several nearly as long: within this many pixels of the longest, so many of each slice,
-#: on every so manieth corner of its contour.
+#: So many of the longest slices are outlined finely: a third changes nothing. Lines so many pixels short of the longest
+#: may be it; the perpendiculars of so many of each slice are taken, from every so manieth corner of its outline.
+LONGEST_SLICES = 2
 LONGEST_REACH_PIXELS = 0.35
 SEVERAL_LINES = 5
 THINNED = 2
@@ -59,15 +60,21 @@ def axes(marked: NDArray[np.bool_], grid: Grid) -> Axes:
     perpendicular diameter.
     """
     flat = _flat(grid)
-    rough = _planes(marked, grid, flat)
-    found = _plane([smoothest(contour) for contour in rough[0].contours], rough[0].slice_index, flat)
+    planes = [
+        _plane([smoothest(contour) for contour in plane.contours], plane.slice_index, flat)
+        for plane in _planes(marked, grid, flat)[:LONGEST_SLICES]
+    ]
+    found = max(planes, key=lambda plane: plane.length_mm)
     line = _lines(found, found.length_mm)[:1]
     across = _perpendiculars(found, line)
-    spread_mm = _spread_of_perpendiculars(found, rough, line, LONGEST_REACH_PIXELS * max(grid.spacing_mm[1:]))
+    least_mm = found.length_mm - LONGEST_REACH_PIXELS * max(grid.spacing_mm[1:])
+    others_mm = np.concatenate([_across_mm(plane, _several(plane, least_mm)) for plane in planes])
+    changes_mm = others_mm - _across_mm(found, line)
     long_lps, perpendicular_lps = (
         grid.to_lps(np.column_stack([np.full(2, found.slice_index), ends @ np.linalg.inv(flat)]))
         for ends in (line[0], across[0])
     )
+    spread_mm = (min(0.0, float(changes_mm.min())), max(0.0, float(changes_mm.max())))
     return Axes(found.slice_index, long_lps, perpendicular_lps, spread_mm)
 
 
@@ -154,24 +161,11 @@ def _perpendiculars(plane: _Plane, lines: Points, thinned: int = 1) -> Points:
     return np.asarray(where[each, widest, None, None] * along[:, None] + heights[..., None] * across[:, None])
 
 
-def _spread_of_perpendiculars(
-    found: _Plane, rough: Sequence[_Plane], line: Points, reach_mm: float
-) -> tuple[float, float]:
-    """By how much the perpendicular changes at most, down and up, when a line within reach of the longest is taken.
-
-    It may lie in the longest's slice or the next one's: a third adds nothing. Smooth outlines are not compared with
-    rough ones, which are longer.
-    """
-    changes = [_across_mm(found, _several(found, found.length_mm - reach_mm)) - _across_mm(found, line)]
-    if len(rough) > 1 and rough[1].length_mm > (least_mm := rough[0].length_mm - reach_mm):
-        changes.append(_across_mm(rough[1], _several(rough[1], least_mm)) - _across_mm(rough[0], line))
-    spread = np.concatenate(changes)
-    return min(0.0, float(spread.min())), max(0.0, float(spread.max()))
-
-
 def _several(plane: _Plane, least_mm: float) -> Points:
     """Of the lines at least so long some in all their directions."""
     lines = _lines(plane, least_mm)
+    if not len(lines):
+        return lines
     steps = _steps(lines)
     # Squared, for a line has no first and second end.
     turned = np.angle((steps / steps[0]) ** 2)

@@ -97,7 +97,7 @@ def _rounding(polygon: Points) -> tuple[Points, Points]:
 def _resampled(polygon: Points, corners: int) -> Points:
     """Points at equal steps along a closed polygon, the last not repeating the first."""
     length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(polygon, axis=0), axis=1))])
-    steps = np.linspace(0.0, length[-1], max(32, corners), endpoint=False)
+    steps = np.linspace(0.0, length[-1], max(32, 2 * corners), endpoint=False)
     return np.column_stack([np.interp(steps, length, part) for part in polygon.T])
 
 
