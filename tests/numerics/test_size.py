@@ -3,6 +3,8 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 
 from imaging_pipeline.domain.geometry import Grid, as_matrix
@@ -114,6 +116,18 @@ def test_a_turned_and_shifted_grid_changes_no_length():
     turned = Grid(marked_on.shape, as_matrix(turn @ marked_on.matrix))
     for name in ("longest_diameter", "perpendicular_diameter", "max_3d_diameter", "volume", "surface_area"):
         assert sizes(marked, turned)[name].value == pytest.approx(sizes(marked, marked_on)[name].value, rel=1e-9)
+
+
+def test_the_largest_distance_is_that_of_all_points_of_the_mesh():
+    random = np.random.default_rng(12)
+    for _ in range(10):
+        body = lobulated(random, random.uniform(8.0, 30.0))
+        grid = random_grid(random, body.reach_mm)
+        marked = sampled(body, grid)
+        half = 0.5 * grid.matrix[:3, :3].T
+        points = np.concatenate([grid.to_lps(np.argwhere(marked)) + offset for offset in (*half, *-half)])
+        longest = pdist(points[ConvexHull(points, qhull_options="QJ").vertices]).max()
+        assert sizes(marked, grid)["max_3d_diameter"].value == pytest.approx(longest, rel=1e-9)
 
 
 def test_extents_follow_the_patients_axes():
