@@ -49,7 +49,8 @@ def segment(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     Returns
     -------
     Mask
-        On a crop of the volume's grid, with a confidence.
+        On a crop of the volume's grid. Its confidence is high where edges follow the outline, and where what the prompt
+        leaves open changes it little.
 
     Raises
     ------
@@ -85,7 +86,22 @@ def _drawn(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     # No farther than the lesion and what is next to it, so that its voxels are as fine as can be.
     near_lps = trial.marked_lps if trial.piece.any() else expected.extent_lps
     _, outcome = _grown(_patch(volume, near_lps, MAX_VOXELS), expected, config, FINE_ROUNDS)
-    return _settled(outcome, volume.grid)
+    found = _settled(outcome, volume.grid)
+    # By the best of the other trials: some sizes are tried that no lesion has.
+    *_, agreement = sorted((_overlap(found, each) for _, each in trials), reverse=True)[:2]
+    return replace(found, confidence=round(float(np.sqrt(outcome.support * agreement)), 4))
+
+
+def _overlap(mask: Mask, trial: _Outcome) -> float:
+    """Dice of an outline and what came of another expectation."""
+    index = np.rint(mask.grid.to_index(trial.marked_lps)).astype(int)
+    inside = np.all((index >= 0) & (index < mask.array.shape), axis=1)
+    shared = np.count_nonzero(mask.array[tuple(index[inside].T)])
+    sizes_mm3 = (
+        np.count_nonzero(part) * grid.voxel_volume_mm3
+        for part, grid in ((mask.array, mask.grid), (trial.piece, trial.grid))
+    )
+    return 2.0 * shared * trial.grid.voxel_volume_mm3 / sum(sizes_mm3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +209,7 @@ def _settled(outcome: _Outcome, lattice: Grid) -> Mask:
     soft = np.where(near, np.where(outcome.piece, np.maximum(outcome.share, 0.51), outcome.share), 0.0)
     index = outcome.grid.to_index(_points(there)).T
     share = ndimage.map_coordinates(soft, index, order=1, mode="constant")
-    return Mask((share > 0.5).reshape(there.shape), there, MAKER, confidence=round(outcome.support, 4))
+    return Mask((share > 0.5).reshape(there.shape), there, MAKER)
 
 
 def require_in_view(grid: Grid, prompt: Prompt) -> None:
