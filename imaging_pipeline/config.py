@@ -188,6 +188,11 @@ class PromptEntry(InSeries):
     outside: Place | None = Field(
         default=None, description="A click on what is not the lesion, beside another prompt of the visit."
     )
+    reference: Place | None = Field(
+        default=None,
+        description="A click in a healthy vertebra to compare the lesion's bone with instead of its neighbours, beside "
+        "another prompt of the visit.",
+    )
     from_: Literal["", "sr", "gsps", "seg", "rtstruct"] = Field(
         default="", alias="from", description="Whose line or outline marks the lesion."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from imaging_pipeline import __version__, plugins
 from imaging_pipeline.config import AssessConfig, Config, LesionEntry
@@ -22,7 +23,7 @@ from imaging_pipeline.domain.case import (
     Values,
     Visit,
 )
-from imaging_pipeline.domain.geometry import PointLps, Space, Transform
+from imaging_pipeline.domain.geometry import PointLps, Space, Transform, as_point
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion
 from imaging_pipeline.domain.prompts import Line, Outline, Outside, Placed, Prompt
@@ -147,6 +148,7 @@ class _Seen:
 
     series: Series
     mask: Mask
+    reference_lps: PointLps | None = None
 
 
 def _look_for(
@@ -226,13 +228,15 @@ def _look_at(
         judged = corrected(automatic, acts.on(lesion, visit), acts.outlines, name)
         if judged.rejected:
             return _Look(missed, problems=(*judged.problems, rejection(name)))
+        reference_lps = _reference(placed, seen, transform)
         if seen is None:
-            known[lesion.lesion_id] = _Seen(series, judged.mask)
+            known[lesion.lesion_id] = _Seen(series, judged.mask, reference_lps)
         elif transform is not None and judged.author is not None:
             # Baseline stays the frame of all; only the shape that is looked for is the reader's.
             known[lesion.lesion_id] = replace(seen, mask=judged.mask.moved(transform.inverse()))
-        of_own = stages.measured(series, automatic, lesion, visit.number)
-        again = of_own if judged.mask == automatic else stages.measured(series, judged.mask, lesion, visit.number)
+        measured = partial(stages.measured, series, lesion=lesion, visit=visit.number, reference_lps=reference_lps)
+        of_own = measured(mask=automatic)
+        again = of_own if judged.mask == automatic else measured(mask=judged.mask)
     except StageError as refusal:
         return _Look(missed, problems=(replace(refusal.problem, subject=name),))
     mask = stages.kept(judged.mask)
@@ -246,10 +250,21 @@ def _look_at(
         method=mask.maker,
     )
     doubts = () if judged.settled else stages.doubts(mask, name)
+    if seen is not None and seen.reference_lps and reference_lps is None:
+        doubts = (*doubts, _reference_left(name))
     lacking = tuple(replace(problem, subject=name) for problem in again.problems)
     numbers = judged.measured(of_own.measurements, again.measurements)
     track = Track(lesion.lesion_id, mask, carried, new=seen is None)
     return _Look(found, numbers, (*judged.problems, *doubts, *lacking), track)
+
+
+def _reference(placed: Placed | None, seen: _Seen | None, transform: Transform | None) -> PointLps | None:
+    """Where a reader named the vertebra to compare with: at this visit, else at the first, moved to this scan."""
+    if placed is not None and placed.reference_lps is not None:
+        return placed.reference_lps
+    if seen is None or seen.reference_lps is None or transform is None:
+        return None
+    return as_point(transform.apply(seen.reference_lps))
 
 
 def _outline(
@@ -301,6 +316,16 @@ def _not_imaged(name: str) -> Problem:
         "no series of the role it was first seen in",
         "the same kind of scan at every visit",
         "check the series roles in the configuration, or whether the scan is missing",
+    )
+
+
+def _reference_left(name: str) -> Problem:
+    return Problem(
+        "W-REFERENCE-PROMPT",
+        name,
+        "marks of its own, and no reference among them: its neighbours are compared with",
+        "the same vertebra as at the first visit",
+        "name it with `reference` here too",
     )
 
 

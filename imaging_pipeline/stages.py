@@ -95,14 +95,16 @@ class Stages:
         self.values[view.digest] = view
         return view
 
-    def measured(self, series: Series, mask: Mask, lesion: Lesion, visit: int) -> Findings:
+    def measured(
+        self, series: Series, mask: Mask, lesion: Lesion, visit: int, reference_lps: PointLps | None = None
+    ) -> Findings:
         """Every quantity that applies to a lesion at a visit, and what could not be given."""
         config = self._config.measure
         return self._remember(
             "measure",
-            (series, mask, lesion, visit, config),
+            (series, mask, lesion, visit, config, reference_lps),
             Findings,
-            lambda: measure(self._load(series), mask, lesion, visit, config),
+            lambda: measure(self._load(series), mask, lesion, visit, config, reference_lps),
         )
 
     def doubts(self, mask: Mask, subject: str) -> tuple[Problem, ...]:

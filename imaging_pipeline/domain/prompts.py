@@ -52,6 +52,13 @@ class Outside:
     point_lps: PointLps
 
 
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """A click in a healthy vertebra to compare a bone lesion with; it says nothing of where the lesion is."""
+
+    point_lps: PointLps
+
+
 Mark = Point | Line | Box | Outline | Outside
 
 
@@ -81,9 +88,11 @@ class Prompt:
 class Placed:
     """What a reader marked of one lesion at one visit: in which series, and where.
 
-    `aside` is what was marked beside the series the lesion is followed in, for what that image alone tells.
+    `aside` is what was marked beside the series the lesion is followed in, for what that image alone tells;
+    `reference_lps` lies in the healthy vertebra to compare with, where the reader names one.
     """
 
     series: Series
     marks: tuple[Mark, ...]
     aside: bool = False
+    reference_lps: PointLps | None = None

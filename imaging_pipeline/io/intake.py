@@ -13,7 +13,7 @@ from imaging_pipeline.domain.codes import SITES, VERTEBRAE, site_named
 from imaging_pipeline.domain.geometry import PointLps, Space
 from imaging_pipeline.domain.images import Mask, Series, Volume
 from imaging_pipeline.domain.lesions import Lesion, tracking_uid
-from imaging_pipeline.domain.prompts import Line, Mark, Outline, Outside, Placed, middle_lps
+from imaging_pipeline.domain.prompts import Healthy, Line, Mark, Outline, Outside, Placed, middle_lps
 from imaging_pipeline.errors import ConfigurationError, PipelineError, Problem, RefusedError, SpaceError
 from imaging_pipeline.io import loaders
 from imaging_pipeline.io.dicom import DOCUMENTS, SeriesRecord, Verdict
@@ -112,11 +112,12 @@ def _marked(
     entry: LesionEntry, visits: tuple[Visit, ...], find_mask: FindMask, find_drawn: FindDrawn
 ) -> dict[tuple[str, int], tuple[Placed, ...]]:
     """The marks of one lesion by visit, series by series; first those in the series it is followed in."""
-    drawn: dict[int, dict[Series, tuple[Mark, ...]]] = {}
+    drawn: dict[int, dict[Series, tuple[Mark | Healthy, ...]]] = {}
     for number, series, mark in placements(entry, visits, find_mask, find_drawn):
         here = drawn.setdefault(number, {})
         here[series] = (*here.get(series, ()), mark)
-        if len(here[series]) > 1 and any(isinstance(each, Outline) for each in here[series]):
+        of_lesion = [each for each in here[series] if not isinstance(each, Healthy)]
+        if len(of_lesion) > 1 and any(isinstance(each, Outline) for each in of_lesion):
             raise _beside_an_outline(entry.id, visits[number])
     if not drawn:
         return {}
@@ -124,28 +125,50 @@ def _marked(
     return {(entry.id, number): _apart(here, modality, entry.id, visits[number]) for number, here in drawn.items()}
 
 
-def _followed_in(drawn: Mapping[Series, tuple[Mark, ...]], lesion_id: str, visit: Visit) -> str:
+def _followed_in(drawn: Mapping[Series, tuple[Mark | Healthy, ...]], lesion_id: str, visit: Visit) -> str:
     """The modality a lesion is followed in: of those it was first marked in that have a place, CT before all others."""
-    placed = [series.modality for series in drawn if series.grid is not None and series.grid.space is Space.PATIENT]
+    placed = [
+        series.modality
+        for series, said in drawn.items()
+        if series.grid is not None
+        and series.grid.space is Space.PATIENT
+        and not all(isinstance(each, Healthy) for each in said)
+    ]
     if placed:
         return "CT" if "CT" in placed else placed[0]
     raise ConfigurationError(
         "E-PROMPT-SERIES",
         f"lesion {lesion_id} at {visit.date}",
-        found="marks only in images without a place in the patient",
+        found="no mark of it in an image with a place in the patient",
         expected="a mark in CT or MR where the lesion is first seen",
         remedy="mark it there too; `imaging-pipeline measure` takes one image and one mask alone",
     )
 
 
-def _apart(drawn: Mapping[Series, tuple[Mark, ...]], modality: str, lesion_id: str, visit: Visit) -> tuple[Placed, ...]:
+def _apart(
+    drawn: Mapping[Series, tuple[Mark | Healthy, ...]], modality: str, lesion_id: str, visit: Visit
+) -> tuple[Placed, ...]:
     """Marks of one visit: those in the series the lesion is followed in, and those aside."""
     shown = any(series.modality == modality for series in visit.series)
     followed = [series for series in drawn if series.modality == modality or not shown]
     if len(followed) > 1:
         raise _two_series(lesion_id, visit)
-    marks = [Placed(series, marks, aside=series not in followed) for series, marks in drawn.items()]
+    marks = [_placed(series, said, lesion_id, visit, aside=series not in followed) for series, said in drawn.items()]
     return tuple(sorted(marks, key=lambda placed: placed.aside))
+
+
+def _placed(series: Series, said: tuple[Mark | Healthy, ...], lesion_id: str, visit: Visit, *, aside: bool) -> Placed:
+    healthy = [each.point_lps for each in said if isinstance(each, Healthy)]
+    if len(healthy) > (0 if aside else 1):
+        raise ConfigurationError(
+            "E-PROMPT-REFERENCE",
+            f"lesion {lesion_id} at {visit.date}",
+            found="a reference in another series than the lesion's" if aside else "several references",
+            expected="one, in the series the lesion is followed in",
+            remedy="name one healthy vertebra in that series",
+        )
+    marks = tuple(each for each in said if not isinstance(each, Healthy))
+    return Placed(series, marks, aside, healthy[0] if healthy else None)
 
 
 def _unknown_visits(entry: LesionEntry, visits: tuple[Visit, ...]) -> Iterator[Problem]:

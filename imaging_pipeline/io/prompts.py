@@ -12,7 +12,7 @@ from imaging_pipeline.domain.codes import site_named
 from imaging_pipeline.domain.geometry import Grid, PointLps, Space, as_point
 from imaging_pipeline.domain.images import Mask, Series
 from imaging_pipeline.domain.lesions import Lesion
-from imaging_pipeline.domain.prompts import Box, Line, Mark, Outline, Outside, Point
+from imaging_pipeline.domain.prompts import Box, Healthy, Line, Mark, Outline, Outside, Point
 from imaging_pipeline.errors import ConfigurationError
 
 #: Finds the mask a prompt names, on the voxels of a series; the text is what to call the prompt in a refusal.
@@ -21,7 +21,7 @@ FindMask = Callable[[MaskSource, Series, str], Mask]
 #: Finds what objects of a kind draw of a lesion in a series: kind, what the lesion is called there, series.
 FindDrawn = Callable[[str, str, Series], Sequence[Mark]]
 
-Placement = tuple[int, Series, Mark]
+Placement = tuple[int, Series, Mark | Healthy]
 
 
 def lesion_of(entry: LesionEntry, tracking_uid: str) -> Lesion:
@@ -64,14 +64,16 @@ def placements(
 
 
 def _require_one_form(prompt: PromptEntry, subject: str) -> None:
-    given = [name for name in ("point", "line", "box", "mask", "outside") if getattr(prompt, name) is not None]
+    given = [
+        name for name in ("point", "line", "box", "mask", "outside", "reference") if getattr(prompt, name) is not None
+    ]
     given += ["from"] if prompt.from_ else []
     if len(given) != 1:
         raise ConfigurationError(
             "E-PROMPT-FORM",
             subject,
             found=", ".join(given) or "no place",
-            expected="exactly one of point, line, box, mask, from, outside",
+            expected="exactly one of point, line, box, mask, from, outside, reference",
             remedy="write one prompt entry for each",
         )
 
@@ -150,7 +152,7 @@ def _drawn(
 
 def _said(prompt: PromptEntry) -> tuple[Place, ...]:
     """Every place that a prompt names."""
-    clicks = (click for click in (prompt.point, prompt.outside) if click is not None)
+    clicks = (click for click in (prompt.point, prompt.outside, prompt.reference) if click is not None)
     return (*clicks, *(prompt.line or ()), *(prompt.short or ()), *(prompt.box or ()))
 
 
@@ -163,7 +165,7 @@ def _place(prompt: PromptEntry) -> PointLps | None:
     return as_point([sum(along) / len(coordinates) for along in zip(*coordinates, strict=True)])
 
 
-def _mark(prompt: PromptEntry, series: Series, subject: str, find_mask: FindMask) -> Mark:
+def _mark(prompt: PromptEntry, series: Series, subject: str, find_mask: FindMask) -> Mark | Healthy:
     grid = series.grid
     assert grid is not None
     if grid.space is not Space.PATIENT:
@@ -172,6 +174,8 @@ def _mark(prompt: PromptEntry, series: Series, subject: str, find_mask: FindMask
         return Point(_clicked(prompt.point, grid))
     if prompt.outside is not None:
         return Outside(_clicked(prompt.outside, grid))
+    if prompt.reference is not None:
+        return Healthy(_clicked(prompt.reference, grid))
     if prompt.line is not None:
         short = None if prompt.short is None else _ends(prompt.short, grid)
         return Line(_ends(prompt.line, grid), short, None if prompt.slices is None else _span(prompt.slices, grid))

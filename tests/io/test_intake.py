@@ -101,6 +101,30 @@ def test_a_click_on_what_is_not_the_lesion_goes_with_a_click_in_it(scans):
     assert ends_of(mark.point_lps for mark in placed.marks) == (at(2, 20, 10), at(2, 20, 30))
 
 
+def test_a_click_in_a_healthy_vertebra_is_no_mark_of_the_lesion(scans):
+    where = [{"slice": 2, "row": 20, "column": column} for column in (10, 30)]
+    ((placed,),) = taken(scans, {"point": where[0]}, {"reference": where[1]}).marks.values()
+    assert [type(mark) for mark in placed.marks] == [Point]
+    assert placed.reference_lps == pytest.approx(at(2, 20, 30), abs=1e-6)
+
+
+def test_a_reference_stands_beside_an_outline_too(tmp_path):
+    segmentation(tmp_path, BALL.astype(np.uint8))
+    ((placed,),) = taken(tmp_path, {"from": "seg", "label": "lesion 1"}, {"reference": [0, 0, 40]}).marks.values()
+    assert [type(mark) for mark in placed.marks] == [Outline]
+    assert placed.reference_lps == (0, 0, 40)
+
+
+def test_one_reference_a_visit(scans):
+    with pytest.raises(ConfigurationError, match=r"E-PROMPT-REFERENCE .*several references"):
+        taken(scans, {"point": [0, 0, 40]}, {"reference": [0, 0, 41]}, {"reference": [0, 0, 42]})
+
+
+def test_a_reference_alone_marks_no_lesion(scans):
+    with pytest.raises(ConfigurationError, match=r"E-PROMPT-SERIES .*no mark of it"):
+        taken(scans, {"reference": [0, 0, 41]})
+
+
 def codes(intake):
     return [problem.code for problem in intake.problems]
 
