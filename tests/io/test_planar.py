@@ -375,20 +375,20 @@ def test_another_format_is_refused(file, tmp_path):
     assert refusal_of(tmp_path, file) == "E-PIX-PLANAR"
 
 
-def test_no_file_and_no_mask_pretends_it_has_a_place(tmp_path):
+def test_no_file_and_no_segmentation_pretends_it_has_a_place(tmp_path):
     volume, _, _ = opened(tmp_path, ultrasound())
     with pytest.raises(SpaceError):
         write_nifti(volume, tmp_path / "us.nii.gz")
     assert not (tmp_path / "us.nii.gz").exists()
     with pytest.raises(SpaceError):
-        read_mask(tmp_path / "mask.nii.gz", volume)
+        read_mask(tmp_path / "segmentation.dcm", volume)
 
 
-def test_convert_and_measure_refuse_it_by_name(tmp_path):
+def test_convert_and_measure_refuse_by_name_what_asks_for_a_place(tmp_path):
     (tmp_path / "scans").mkdir()
     save(ultrasound(), tmp_path / "scans" / "image")
-    (tmp_path / "mask.nii.gz").write_bytes(b"")
-    for command in (["convert", "scans", "--out", "us.nii.gz"], ["measure", "scans", "mask.nii.gz"]):
+    (tmp_path / "segmentation.dcm").write_bytes(b"")
+    for command in (["convert", "scans", "--out", "us.nii.gz"], ["measure", "scans", "segmentation.dcm"]):
         words = [str(tmp_path / word) if "." in word or word == "scans" else word for word in command]
         outcome = CliRunner().invoke(cli, words)
         assert outcome.exit_code == 4
