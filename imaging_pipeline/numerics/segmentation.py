@@ -16,6 +16,7 @@ from imaging_pipeline.domain.prompts import Box, Line, Outline, Outside, Point, 
 from imaging_pipeline.errors import StageError
 from imaging_pipeline.numerics.competition import Contest, logistic
 from imaging_pipeline.numerics.expectation import Expectation, Limited, of_box, of_line, of_outline, of_point
+from imaging_pipeline.numerics.halfway import halfway
 from imaging_pipeline.numerics.outline import SignedDistance
 from imaging_pipeline.numerics.pyramid import Bools, Level
 
@@ -86,7 +87,7 @@ def _drawn(volume: Volume, prompt: Prompt, config: SegmentConfig) -> Mask:
     # No farther than the lesion and what is next to it, so that its voxels are as fine as can be.
     near_lps = trial.marked_lps if trial.piece.any() else expected.extent_lps
     _, outcome = _grown(_patch(volume, near_lps, MAX_VOXELS), expected, config, FINE_ROUNDS)
-    found = _settled(outcome, volume.grid)
+    found = halfway(volume, _settled(outcome, volume.grid))
     # By the best of the other trials: some sizes are tried that no lesion has.
     *_, agreement = sorted((_overlap(found, each) for _, each in trials), reverse=True)[:2]
     return replace(found, confidence=round(float(np.sqrt(outcome.support * agreement)), 4))
