@@ -32,11 +32,19 @@ RIM_SD_PERCENT = 8.0
 HEIGHT_PLACES = {"height_anterior": 0.15, "height_middle": 0.5, "height_posterior": 0.85}
 #: Thicker slices do not show where an endplate ends.
 THICKEST_SLICE_MM = 3.0
-#: Error of one height, to which this times the square of the slice thickness is added: the thicker slices are, the
-#: fewer of them an endplate crosses; and what all heights of a spine share, for how thick endplates are is not seen.
-HEIGHT_SD_MM = 0.12
-HEIGHT_SD_PER_MM = 0.045
+#: Error of one height, to which this times the cube of the slice thickness is added: the thicker slices are, the fewer
+#: of them an endplate crosses; and what all heights of a spine share, for how dense endplates are is not seen.
+HEIGHT_SD_MM = 0.1
+HEIGHT_SD_PER_MM = 0.018
 COMMON_HEIGHT_SD_MM = 0.35
+#: No endplate lies farther from its body's middle than this share of the distance of the bodies above and below.
+FARTHEST_FACE = 0.32
+#: Where the middle of a lesion's body is looked for, off half-way between its neighbours, in shares of that.
+OWN_MIDDLES = (0.0, -0.2, 0.2)
+#: Discs in mid-plane, in shares of the bodies' height, the hollows of the endplates counted in: a body that has lost
+#: height leaves more room, a body left out as much again as its own height. Heights of healthy neighbours differ less.
+THINNEST_DISC, THICKEST_DISC = 0.05, 1.0
+UNLIKE = 0.3
 #: What a lesion's own voxels count as when its body's outline is sought: bone that was.
 FORMER_BONE_HU = 160.0
 
@@ -122,8 +130,9 @@ def vertebra(beside: Neighbours, lesion: Mask, config: MeasureConfig) -> dict[st
     frames = _frames(whole, [body.middle_lps for body in beside.bodies])
     if frames is None:
         return {}
-    heights = np.array([heights_mm(whole, frame, tuple(HEIGHT_PLACES.values())) for frame in frames])
-    found = _height_estimates(heights, slice_mm) if np.isfinite(heights).all() else {}
+    places = tuple(HEIGHT_PLACES.values())
+    heights = np.array([heights_mm(whole, frame, places, ~own.array, config.cortical_hu) for frame in frames])
+    found = _height_estimates(heights, slice_mm) if _are_in_a_row(frames, heights) else {}
     wall = fitted_wall(image, frames)
     return found if wall is None else found | _wall_estimates(wall, own, config) | soft_tissue(image, wall, own)
 
@@ -131,15 +140,39 @@ def vertebra(beside: Neighbours, lesion: Mask, config: MeasureConfig) -> dict[st
 def _frames(image: Level, beside_lps: Sequence[NDArray[np.float64]]) -> tuple[Frame, ...] | None:
     """The frames of a lesion's body and of those above and below it, at which the first is looked for between them."""
     above, below = beside_lps
-    upwards = (above - below) / np.linalg.norm(above - below)
-    found = [body_frame(image, upwards, middle) for middle in beside_lps]
-    beside = [frame for frame in found if frame is not None]
-    if len(beside) < len(found):
-        return None
+    # The bodies' middles tell better where the spine runs than the middles of their cores.
+    for _ in range(2):
+        upwards = (above - below) / np.linalg.norm(above - below)
+        reach_mm = FARTHEST_FACE * float(np.linalg.norm(above - below))
+        beside = [frame for near in (above, below) if (frame := body_frame(image, upwards, near, reach_mm)) is not None]
+        if len(beside) < 2:
+            return None
+        above, below = (frame.middle for frame in beside)
     widths_mm = [frame.half_width_mm for frame in beside if np.isfinite(frame.half_width_mm)]
-    middle = np.mean([frame.middle for frame in beside], axis=0)
-    own = body_frame(image, upwards, middle, float(np.mean(widths_mm)) if widths_mm else 0.0)
+    width_mm = float(np.mean(widths_mm)) if widths_mm else 0.0
+    # A body that has lost height may lie lower, or higher, than half-way.
+    starts = (0.5 * (above + below) + share * reach_mm * upwards for share in OWN_MIDDLES)
+    found = (body_frame(image, upwards, start, reach_mm, width_mm) for start in starts)
+    own = next((frame for frame in found if frame is not None), None)
     return None if own is None else (own, *beside)
+
+
+def _are_in_a_row(frames: Sequence[Frame], heights_mm: NDArray[np.float64]) -> bool:
+    """Whether heights (3 bodies, 3 places) are those of three bodies one above the other, a disc between each two.
+
+    A face taken for another's makes bodies overlap or leaves room for one more between them; and of two neighbours
+    that are unlike, one has lost height itself.
+    """
+    if not np.isfinite(heights_mm).all():
+        return False
+    own, above, below = frames
+    upwards = (above.middle - below.middle) / np.linalg.norm(above.middle - below.middle)
+    middle_mm = heights_mm[:, 1]
+    beside_mm = middle_mm[1:]
+    apart_mm = np.array([(above.middle - own.middle) @ upwards, (own.middle - below.middle) @ upwards])
+    discs = (apart_mm - 0.5 * (middle_mm[0] + beside_mm)) / beside_mm.mean()
+    unlike = np.abs(heights_mm[1] / heights_mm[2] - 1.0).max()
+    return bool(discs.min() > THINNEST_DISC and discs.max() < THICKEST_DISC and unlike < UNLIKE)
 
 
 def _wall_estimates(wall: Wall, lesion: Mask, config: MeasureConfig) -> dict[str, Estimate]:
@@ -186,7 +219,7 @@ def soft_tissue(image: Level, wall: Wall, lesion: Mask) -> dict[str, Estimate]:
 
 def _height_estimates(heights_mm: NDArray[np.float64], slice_mm: float) -> dict[str, Estimate]:
     """Heights (3 bodies, 3 places), the lesion's own first."""
-    sd_mm = float(np.hypot(HEIGHT_SD_MM, HEIGHT_SD_PER_MM * slice_mm**2))
+    sd_mm = float(np.hypot(HEIGHT_SD_MM, HEIGHT_SD_PER_MM * slice_mm**3))
     own, expected = heights_mm[0], heights_mm[1:].mean(axis=0)
     loss = 100.0 * float((1.0 - own / expected).max())
     # A neighbours' mean of two adds half a variance.

@@ -12,12 +12,13 @@ from imaging_pipeline.domain.geometry import PointLps
 from imaging_pipeline.domain.images import Mask, MaskRole, Volume
 from imaging_pipeline.numerics.pyramid import Level, finest
 
-#: Where neighbours are looked for: this far around the lesion, this far above and below, in steps of about this.
+#: Where neighbours are looked for: this far around the lesion, this far above and below, in steps of about this: just
+#: less than 3 mm, for pairs of 2 mm slices hide discs and bodies of the upper spine.
 REACH_ACROSS_MM = 44.0
 REACH_ALONG_MM = 62.0
 #: A body that is named is looked for this far above and below, so that what it may have grown into is cut off.
 REACH_NAMED_MM = 24.0
-STEP_MM = 3.0
+STEP_MM = 2.9
 #: Bone with its marrow is denser than this; discs, muscle and fat are not.
 BONE_HU = 115.0
 #: A ball of this radius fits into a vertebral body; arches, ribs and the walls of broken bodies are thinner.

@@ -1,5 +1,6 @@
 """Reference bone, rim, wall and heights on synthetic patients, whose anatomy is known by formula."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,12 +11,15 @@ from imaging_pipeline.domain.codes import SITES
 from imaging_pipeline.domain.geometry import as_point
 from imaging_pipeline.domain.images import Mask, Volume
 from imaging_pipeline.domain.lesions import Kind, Lesion
+from imaging_pipeline.numerics.bone import vertebra
 from imaging_pipeline.numerics.measurement import measure
 from imaging_pipeline.numerics.reference import healthy_neighbours, vertebra_at
+from imaging_pipeline.phantom.lesions import LesionState
 from imaging_pipeline.phantom.patient import draw_patient
 from imaging_pipeline.phantom.protocols import Machine, Protocol, Region
 from imaging_pipeline.phantom.scanner import scan, true_mask
-from imaging_pipeline.phantom.truth import lesion_truth
+from imaging_pipeline.phantom.skeleton import LUMBAR, THORACIC
+from imaging_pipeline.phantom.truth import HEIGHT_PLACES, lesion_truth
 
 #: Patient, visit, slice thickness: seeds that set no constant of the measurements.
 CASES = ((200, 0, 1.5), (201, 1, 2.0), (202, 2, 2.0), (203, 0, 3.0))
@@ -34,7 +38,17 @@ def scanned(number, visit, slice_mm):
     volume = scan(patient, visit, protocol)
     mask = true_mask(patient, visit, "L4", volume.grid)
     truth = lesion_truth(patient, visit, "L4", machine.mineral)["quantities"]
-    return volume, mask.crop(mask.box()), truth
+    return volume, mask.crop(mask.box()), truth | heights_in_mid_plane(patient.anatomy.vertebra("L4"))
+
+
+def heights_in_mid_plane(bone):
+    """At shares of the depth a body has in mid-plane, where its back wall is hollow; the phantom's is that aside."""
+    y = np.linspace(-0.5, 0.5, 2001) * bone.depth_mm
+    inside = y[bone.body_distance((0.0 * y, y, 0.0 * y)) < 0]
+    z = np.linspace(-0.6, 0.6, 6001) * bone.height_mm
+    places = {name: inside[0] + share * np.ptp(inside) for name, share in HEIGHT_PLACES.items()}
+    within = {name: bone.body_distance((0.0 * z, 0.0 * z + place, z)) < 0 for name, place in places.items()}
+    return {name: np.count_nonzero(found) * (z[1] - z[0]) for name, found in within.items()}
 
 
 def measured(case):
@@ -163,6 +177,72 @@ def test_thick_slices_give_no_heights():
     found, _ = measured((204, 0, 5.0))
     assert "height_loss" not in found
     assert "cortical_continuity" not in found
+
+
+#: Lesions of the upper spine, where discs are as thin as slices are thick: vertebra, patient, visit, slice thickness.
+UPPER_SPINE = (
+    ("T4", 312, 0, 3.0), ("T4", 311, 2, 2.0), ("T5", 307, 1, 2.0), ("T6", 302, 2, 3.0), ("T7", 315, 0, 2.0),
+)  # fmt: skip
+
+
+@cache
+def scanned_at(level, number, visit, slice_mm):
+    """A chest CT around a vertebra that bears the phantom's moth-eaten lesion, its true mask, its true height loss."""
+    patient = draw_patient(17, number)
+    bone = patient.anatomy.vertebra(level)
+    centre = as_point((bone.frame @ (-4.0, -1.0, 0.0, 1.0))[:3])
+    lesion = patient.lesion(visit, "T4")
+    there = LesionState(
+        replace(lesion.plan, lesion_id=level, bone=level), replace(lesion.surface, centre=centre), lesion.tissue
+    )
+    visits = list(patient.visits)
+    visits[visit] = replace(visits[visit], lesions=(there,))
+    patient = replace(patient, visits=tuple(visits))
+    machine = Machine(172 * 0.74, 172, slice_mm, "B40f", 0.58, 120, 13.0)
+    region = Region("chest_ct", "", "CHEST", *centre[:2], centre[2] - 48.0, centre[2] + 48.0)
+    volume = scan(patient, visit, Protocol(region, machine, table=False))
+    mask = true_mask(patient, visit, level, volume.grid)
+    row = (*LUMBAR, *THORACIC)
+    beside = [patient.anatomy.vertebra(row[row.index(level) + step]) for step in (-1, 1)]
+    heights = [[body.height_at(share) for share in HEIGHT_PLACES.values()] for body in (bone, *beside)]
+    loss = 100.0 * (1.0 - np.array(heights[0]) / np.mean(heights[1:], axis=0)).max()
+    return volume, mask.crop(mask.box()), loss, patient.to_scanner(visit, level) @ bone.frame
+
+
+def height_loss(volume, mask):
+    beside = healthy_neighbours(volume, mask)
+    return vertebra(beside, mask, MeasureConfig()).get("height_loss") if beside else None
+
+
+@pytest.mark.parametrize("case", UPPER_SPINE)
+def test_a_thoracic_vertebra_that_kept_its_height_shows_no_loss(case):
+    volume, mask, truth, _ = scanned_at(*case)
+    found = height_loss(volume, mask)
+    assert found.value == pytest.approx(truth, abs=5.0)
+    assert found.lower95 <= truth <= found.upper95
+
+
+@pytest.mark.parametrize("case", UPPER_SPINE)
+def test_no_loss_is_given_where_a_disc_does_not_show(case):
+    """As between vertebrae grown together: the next endplate that shows is another body's."""
+    volume, mask, _, frame = scanned_at(*case)
+    points = volume.grid.to_lps(np.indices(volume.grid.shape).reshape(3, -1).T)
+    aside, back, above = (points @ np.linalg.inv(frame)[:3, :3].T + np.linalg.inv(frame)[:3, 3]).T
+    disc = (np.hypot(aside, back) < 24.0) & (above > 5.5) & (above < 16.0)
+    grown = np.where(disc.reshape(volume.grid.shape) & (volume.array > 0), 165, volume.array).astype(np.int16)
+    assert height_loss(Volume(grown, volume.grid, volume.unit, volume.series), mask) is None
+
+
+@pytest.mark.slow
+def test_nearly_every_loss_of_height_in_the_upper_spine_is_given_and_none_is_wrong():
+    given = 0
+    for number in range(60):
+        level = ("T4", "T5", "T6", "T7", "T8")[number % 5]
+        volume, mask, truth, _ = scanned_at(level, 400 + number, number % 3, (2.0, 2.5, 3.0, 1.5)[number % 4])
+        found = height_loss(volume, mask)
+        given += found is not None
+        assert found is None or abs(found.value - truth) < 10.0
+    assert given >= 54
 
 
 def test_without_neighbours_nothing_is_compared_and_it_is_said():

@@ -30,6 +30,10 @@ def body_in_discs(tilt_degrees: float, slice_mm: float, phase: float) -> Level:
     return Level(image.astype(np.float32), grid)
 
 
+def heights(image, frame):
+    return heights_mm(image, frame, (0.15, 0.5, 0.85), np.ones(image.array.shape, dtype=bool), 800.0)
+
+
 @pytest.mark.parametrize("tilt_degrees", [-12.0, 0.0, 8.0])
 def test_a_bodys_own_axis_is_found_from_the_line_between_its_neighbours(tilt_degrees):
     frame = body_frame(body_in_discs(tilt_degrees, 1.0, 0.0), np.array([0.0, 0.0, 1.0]), np.array([1.0, 1.0, 1.0]))
@@ -45,7 +49,7 @@ def test_heights_of_a_leaning_body_hold_wherever_the_slices_fall(slice_mm, withi
         image = body_in_discs(8.0, slice_mm, phase)
         frame = body_frame(image, np.array([0.0, 0.0, 1.0]), np.zeros(3))
         assert frame is not None
-        assert heights_mm(image, frame, (0.15, 0.5, 0.85)) == pytest.approx(HEIGHT_MM, abs=within_mm)
+        assert heights(image, frame) == pytest.approx(HEIGHT_MM, abs=within_mm)
 
 
 def test_a_body_is_centred_between_its_sides_and_by_one_of_them_where_the_other_is_gone():
@@ -55,7 +59,7 @@ def test_a_body_is_centred_between_its_sides_and_by_one_of_them_where_the_other_
     assert whole.half_width_mm == pytest.approx(HALF_WIDTH_MM, abs=0.5)
     left = image.grid.to_lps(np.indices(image.grid.shape).reshape(3, -1).T)[:, 0].reshape(image.grid.shape) > 16.0
     gone = Level(np.where(left, np.float32(60.0), image.array), image.grid)
-    assert body_frame(gone, up, aside, HALF_WIDTH_MM).middle[0] == pytest.approx(0.0, abs=0.5)
+    assert body_frame(gone, up, aside, usual_mm=HALF_WIDTH_MM).middle[0] == pytest.approx(0.0, abs=0.5)
 
 
 def test_heights_are_not_given_where_no_face_shows():
@@ -63,4 +67,4 @@ def test_heights_are_not_given_where_no_face_shows():
     frame = body_frame(image, np.array([0.0, 0.0, 1.0]), np.zeros(3))
     assert frame is not None
     bare = Level(np.full_like(image.array, 165.0), image.grid)
-    assert np.isnan(heights_mm(bare, frame, (0.5,))).all()
+    assert np.isnan(heights(bare, frame)).all()
