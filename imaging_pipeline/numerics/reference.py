@@ -12,13 +12,14 @@ from imaging_pipeline.domain.geometry import PointLps
 from imaging_pipeline.domain.images import Mask, MaskRole, Volume
 from imaging_pipeline.numerics.pyramid import Level, finest
 
-#: Where neighbours are looked for: this far around the lesion, this far above and below, in steps of about this: just
-#: less than 3 mm, for pairs of 2 mm slices hide discs and bodies of the upper spine.
+#: Where neighbours are looked for: this far around the lesion, this far above and below, in steps of about this; in
+#: thin slices in slightly less, for pairs of 2 mm hide discs and bodies of the upper spine.
 REACH_ACROSS_MM = 44.0
 REACH_ALONG_MM = 62.0
 #: A body that is named is looked for this far above and below, so that what it may have grown into is cut off.
 REACH_NAMED_MM = 24.0
-STEP_MM = 2.9
+STEP_MM, THIN_STEP_MM = 3.0, 2.9
+THIN_SLICE_MM = 2.0
 #: Bone with its marrow is denser than this; discs, muscle and fat are not.
 BONE_HU = 115.0
 #: A ball of this radius fits into a vertebral body; arches, ribs and the walls of broken bodies are thinner.
@@ -126,7 +127,8 @@ def _around(volume: Volume, middle_lps: NDArray[np.float64], along_mm: float) ->
     reach = np.array([REACH_ACROSS_MM, REACH_ACROSS_MM, along_mm])
     corners = middle_lps + reach * np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
     part = volume.crop(volume.grid.box_around(corners, 0.0))
-    return part, finest(part, STEP_MM)
+    thin = part.grid.spacing_mm[0] <= THIN_SLICE_MM
+    return part, finest(part, THIN_STEP_MM if thin else STEP_MM)
 
 
 def muscle_beside(neighbours: Neighbours, lesion: Mask) -> Mask | None:
