@@ -12,20 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
 from imaging_pipeline.domain.geometry import Grid
 from imaging_pipeline.numerics.contour import contours, smoothest
 
-#: Directions in which the reach of every slice is taken before its contour is drawn.
+#: Directions in which the reach of every slice is taken, to half a percent, before the longest are outlined.
 SHADOWS = 16
-#: So many of the longest slices are outlined finely: a third changes nothing. Lines so many pixels short of the longest
+#: So many slices of the longest reach are outlined: a third changes nothing. Lines so many pixels short of the longest
 #: may be it; the perpendiculars of so many of each slice are taken, from every so manieth corner of its outline.
 LONGEST_SLICES = 2
 LONGEST_REACH_PIXELS = 0.35
 SEVERAL_LINES = 5
-THINNED = 4
+THINNED = 2
 
 Points = NDArray[np.float64]
 
@@ -60,10 +59,7 @@ def axes(marked: NDArray[np.bool_], grid: Grid) -> Axes:
     perpendicular diameter.
     """
     flat = _flat(grid)
-    planes = [
-        _plane([smoothest(contour) for contour in plane.contours], plane.slice_index, flat)
-        for plane in _planes(marked, grid, flat)[:LONGEST_SLICES]
-    ]
+    planes = _planes(marked, flat)
     found = max(planes, key=lambda plane: plane.length_mm)
     line = _lines(found, found.length_mm)[:1]
     across = _perpendiculars(found, line)
@@ -88,61 +84,62 @@ def _flat(grid: Grid) -> Points:
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """One piece in one slice: closed contours (N, 2) of (row, column), and in mm the corners of their hull (H, 2)."""
+    """The outline of one piece in one slice, in mm: closed polygons, their corners (N, 2), how far those lie apart."""
 
     slice_index: int
-    contours: Sequence[Points]
-    flat: Points
-    hull_mm: Points
-    length_mm: float
+    polygons_mm: Sequence[Points]
+    corners_mm: Points
+    apart_mm: Points
+
+    @property
+    def length_mm(self) -> float:
+        return float(self.apart_mm.max())
 
 
-def _plane(contours_index: Sequence[Points], slice_index: int, flat: Points) -> _Plane:
-    points = np.concatenate(contours_index)
-    hull = points[ConvexHull(points).vertices] @ flat
-    return _Plane(slice_index, contours_index, flat, hull, float(cdist(hull, hull).max()))
+def _plane(marked: NDArray[np.bool_], corner: tuple[int, int, int], flat: Points) -> _Plane:
+    """The plane marked (R, C), whose first pixel lies there."""
+    polygons = [(smoothest(contour) + corner[1:]) @ flat for contour in contours(marked)]
+    corners = np.concatenate([polygon[:-1] for polygon in polygons])
+    return _Plane(corner[0], polygons, corners, cdist(corners, corners))
 
 
-def _planes(marked: NDArray[np.bool_], grid: Grid, flat: Points) -> list[_Plane]:
-    """Every slice of every connected piece whose contour is nearly as long as the longest; that one first."""
+def _planes(marked: NDArray[np.bool_], flat: Points) -> list[_Plane]:
+    """The slices of the longest reach, of whichever connected piece."""
     pieces, _ = ndimage.label(marked, np.ones((3, 3, 3)))
-    boxes = ndimage.find_objects(pieces)
-    reaches = [_reach_mm(pieces[box] == piece, flat) for piece, box in enumerate(boxes, 1)]
-    nearly_mm = max(float(reach.max()) for reach in reaches) - LONGEST_REACH_PIXELS * max(grid.spacing_mm[1:])
-    found = []
-    for piece, (box, reach_mm) in enumerate(zip(boxes, reaches, strict=True), 1):
-        corner = np.array([part.start for part in box[1:]])
-        for offset in np.flatnonzero(reach_mm / np.cos(np.pi / (2 * SHADOWS)) >= nearly_mm):
-            parts = [part + corner for part in contours(pieces[box][offset] == piece)]
-            found.append(_plane(parts, box[0].start + int(offset), flat))
-    found.sort(key=lambda plane: -plane.length_mm)
-    return found
+    reaching = []
+    for piece, box in enumerate(ndimage.find_objects(pieces), 1):
+        own = pieces[box] == piece
+        slices, rows, columns = (part.start for part in box)
+        reaches = zip(_reach_mm(own, flat).tolist(), own, strict=True)
+        reaching += [(reach, plane, (slices + at, rows, columns)) for at, (reach, plane) in enumerate(reaches)]
+    reaching.sort(key=lambda each: -each[0])
+    return [_plane(plane, corner, flat) for _, plane, corner in reaching[:LONGEST_SLICES]]
 
 
-def _reach_mm(marked: NDArray[np.bool_], flat: Points) -> NDArray[np.float64]:
+def _reach_mm(marked: NDArray[np.bool_], flat: Points) -> Points:
     """The longest shadow of each slice's contour: its longest line is longer by 1 / cos(pi / 2 SHADOWS) at most."""
-    index = np.arange(marked.shape[2])
-    ends = np.stack([marked.argmax(axis=2), index[-1] - marked[:, :, ::-1].argmax(axis=2)], axis=-1)
     angles = np.arange(SHADOWS) * np.pi / SHADOWS
     row_mm, column_mm = flat @ np.stack([np.cos(angles), np.sin(angles)])
-    places = np.arange(marked.shape[1])[:, None, None] * row_mm + ends[..., None] * column_mm
-    known = np.asarray(marked.any(axis=2))[..., None, None]
-    farthest = np.where(known, places, -np.inf).max(axis=(1, 2))
-    nearest = np.where(known, places, np.inf).min(axis=(1, 2))
+    slices, rows = np.nonzero(marked.any(axis=2))
+    lines = marked[slices, rows]
+    ends = np.column_stack([lines.argmax(axis=1), lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)])
+    places = rows[:, None, None] * row_mm + ends[..., None] * column_mm
+    firsts = np.flatnonzero(np.diff(slices, prepend=-1))
     # A contour ends half a pixel from the outermost centres, along one of the grid's axes.
-    return np.asarray((farthest - nearest + np.maximum(np.abs(row_mm), np.abs(column_mm))).max(axis=1))
+    spans = np.maximum.reduceat(places.max(axis=1), firsts) - np.minimum.reduceat(places.min(axis=1), firsts)
+    return np.asarray((spans + np.maximum(np.abs(row_mm), np.abs(column_mm))).max(axis=1))
 
 
 def _lines(plane: _Plane, least_mm: float) -> Points:
-    """Lines (L, 2, 2) between corners of the hull, in mm, at least so long."""
-    hull = plane.hull_mm
-    first, second = np.divmod(np.flatnonzero(cdist(hull, hull) >= least_mm), len(hull))
-    return np.stack([hull[first], hull[second]], axis=1)[first < second]
+    """Lines (L, 2, 2) between corners, in mm, at least so long."""
+    corners = plane.corners_mm
+    first, second = np.divmod(np.flatnonzero(plane.apart_mm >= least_mm), len(corners))
+    return np.stack([corners[first], corners[second]], axis=1)[first < second]
 
 
 def _perpendiculars(plane: _Plane, lines: Points, thinned: int = 1) -> Points:
     """For each line the longest one between points of the outline at a right angle to it: (L, 2, 2) in mm."""
-    polygons = [contour[np.r_[0 : len(contour) - 1 : thinned, 0]] @ plane.flat for contour in plane.contours]
+    polygons = [contour[np.r_[0 : len(contour) - 1 : thinned, 0]] for contour in plane.polygons_mm]
     starts = np.concatenate([polygon[:-1] for polygon in polygons])
     stops = np.concatenate([polygon[1:] for polygon in polygons])
     along = lines[:, 1] - lines[:, 0]
@@ -151,11 +148,11 @@ def _perpendiculars(plane: _Plane, lines: Points, thinned: int = 1) -> Points:
     # The width at a right angle is piecewise linear along the axis, so it is greatest at a corner of the outline.
     where, height = along @ starts.T, across @ starts.T
     run, rise = along @ (stops - starts).T, across @ (stops - starts).T
-    share = (where[:, :, None] - where[:, None]) / np.where(run == 0.0, np.nan, run)[:, None]
-    crossed = (share >= 0.0) & (share <= 1.0)
-    met = height[:, None] + share * rise[:, None]
-    top = np.where(crossed, met, height[:, :, None]).max(axis=2)
-    bottom = np.where(crossed, met, height[:, :, None]).min(axis=2)
+    passed = where[:, :, None] - where[:, None]
+    crossed = passed * (passed - run[:, None]) <= 0.0
+    met = height[:, None] + passed * (rise / np.where(run == 0.0, np.inf, run))[:, None]
+    top = np.max(met, axis=2, where=crossed, initial=-np.inf)
+    bottom = np.min(met, axis=2, where=crossed, initial=np.inf)
     each, widest = np.arange(len(lines)), np.argmax(top - bottom, axis=1)
     heights = np.stack([bottom[each, widest], top[each, widest]], axis=1)
     return np.asarray(where[each, widest, None, None] * along[:, None] + heights[..., None] * across[:, None])

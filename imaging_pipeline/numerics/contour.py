@@ -19,7 +19,7 @@ from skimage.measure import find_contours
 OFF_MIDDLE_PIXELS = 0.35
 SHARE_OFF_MIDDLE = 0.1
 #: Harmonics kept, from little more than an ellipse to nearly every step.
-HARMONICS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0, 48.0)
+HARMONICS = np.array([1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0, 20.0, 24.0, 32.0, 48.0])[:, None]
 
 Points = NDArray[np.float64]
 
@@ -57,47 +57,39 @@ def smoothest(polygon: Points) -> Points:
     of them and is not rounded off. Source: elliptic Fourier descriptors (Kuhl and Giardina 1982).
     """
     centre, rounding = _rounding(polygon)
-    rounded = _resampled((polygon - centre) @ rounding, len(polygon))
     back = np.linalg.inv(rounding)
-    stepped = rounded @ back
-    spectrum = np.fft.fft(rounded @ np.array([1.0, 1.0j]))
+    stepped = _resampled((polygon - centre) @ rounding)
+    spectrum = np.fft.fft(stepped @ np.array([1.0, 1.0j]))
     harmonic = np.maximum(np.abs(np.fft.fftfreq(len(spectrum), 1.0 / len(spectrum))) - 1.0, 0.0)
-
-    def curve(kept: float) -> Points:
-        points = np.fft.ifft(spectrum / (1.0 + (harmonic / kept) ** 6))
-        return np.column_stack([points.real, points.imag]) @ back
-
-    few, many = 0, len(HARMONICS) - 1
-    while few < many:
-        middle = (few + many) // 2
-        off = _share_off_middle(curve(HARMONICS[middle]), stepped)
-        few, many = (few, middle) if off <= SHARE_OFF_MIDDLE else (middle + 1, many)
-    return _closed(curve(HARMONICS[few]) + centre)
+    curves = np.fft.ifft(spectrum / (1.0 + (harmonic / HARMONICS) ** 6))
+    curves_index = np.stack([curves.real, curves.imag], axis=-1) @ back
+    off = _share_off_middle(curves_index, stepped @ back)
+    return _closed(curves_index[np.argmax(off <= max(SHARE_OFF_MIDDLE, off[-1]))] + centre)
 
 
-def _share_off_middle(curve: Points, stepped: Points) -> float:
-    """How much of a curve lies far from half-way between pixel centres, where the contour has its steps.
+def _share_off_middle(curves: Points, stepped: Points) -> Points:
+    """How much of each curve (K, M, 2) lies far from half-way between pixel centres, where the contour has its steps.
 
     Along the grid's axis nearer to its normal, for on that axis the two centres are a pixel apart.
     """
-    rows, columns = (np.roll(curve, -1, axis=0) - np.roll(curve, 1, axis=0)).T
-    down, right = (curve - stepped).T
+    rows, columns = np.moveaxis(np.roll(curves, -1, axis=1) - np.roll(curves, 1, axis=1), 2, 0)
+    down, right = np.moveaxis(curves - stepped, 2, 0)
     across = np.abs(down * columns - right * rows)
-    return float(np.mean(across > OFF_MIDDLE_PIXELS * np.maximum(np.abs(rows), np.abs(columns))))
+    return np.asarray(np.mean(across > OFF_MIDDLE_PIXELS * np.maximum(np.abs(rows), np.abs(columns)), axis=1))
 
 
 def _rounding(polygon: Points) -> tuple[Points, Points]:
     """Centre (2,) and the (2, 2) matrix that makes a contour as wide as long."""
-    even = _resampled(polygon, len(polygon))
-    centre = even.mean(axis=0)
-    spread, directions = np.linalg.eigh(np.cov((even - centre).T))
+    corners = polygon[:-1]
+    centre = corners.mean(axis=0)
+    spread, directions = np.linalg.eigh((corners - centre).T @ (corners - centre))
     return centre, directions * np.sqrt(spread.max() / spread)
 
 
-def _resampled(polygon: Points, corners: int) -> Points:
-    """Points at equal steps along a closed polygon, the last not repeating the first."""
-    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(polygon, axis=0), axis=1))])
-    steps = np.linspace(0.0, length[-1], max(32, 2 * corners), endpoint=False)
+def _resampled(polygon: Points) -> Points:
+    """As many points at equal steps along a closed polygon, the last not repeating the first."""
+    length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(polygon, axis=0).T))])
+    steps = np.linspace(0.0, length[-1], max(32, len(polygon)), endpoint=False)
     return np.column_stack([np.interp(steps, length, part) for part in polygon.T])
 
 

@@ -147,5 +147,8 @@ def cautions_of(marked: NDArray[np.bool_], truncated: bool, space: Space = Space
 
 
 def _box_of(marked: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    ((slices, rows, columns),) = ndimage.find_objects(marked.view(np.uint8), 1)
+    plane = np.any(marked, axis=0)
+    shadows = (np.any(marked, axis=(1, 2)), np.any(plane, axis=1), np.any(plane, axis=0))
+    lines = (np.flatnonzero(shadow) for shadow in shadows)
+    slices, rows, columns = (slice(int(line[0]), int(line[-1]) + 1) for line in lines)
     return slices, rows, columns

@@ -69,8 +69,14 @@ def noise_sd(array: NDArray[Any]) -> float:
     slices, rows, columns = steps.shape
     height, width = min(_NOISE_SQUARE, rows), min(_NOISE_SQUARE, columns)
     rows, columns = rows // height * height, columns // width * width
-    squares = steps[:, :rows, :columns].reshape(slices, rows // height, height, columns // width, width)
-    return float(np.sqrt(np.quantile(squares.var(axis=(2, 4)), _QUIETEST) / 2.0))
+    steps = steps[:, :rows, :columns]
+
+    def means(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        along_rows = values.reshape(slices, rows // height, height, columns).mean(axis=2)
+        return np.asarray(along_rows.reshape(slices, rows // height, columns // width, width).mean(axis=3))
+
+    variances = np.maximum(means(steps**2) - means(steps) ** 2, 0.0)
+    return float(np.sqrt(np.quantile(variances, _QUIETEST) / 2.0))
 
 
 def independent_count(
