@@ -25,7 +25,7 @@ BAND_MM = 2.0
 #: A shell and its blur reach this far to either side of its peak.
 SHELL_REACH_MM = 2.5
 #: A wall's peak counts as cortex from this share of the way from soft tissue to the wall's usual peak.
-CORTEX_SHARE = 0.5
+CORTEX_SHARE = 0.6
 SOFT_HU = 60.0
 #: The usual peak is taken from the wall this far from the lesion.
 FAR_MM = 8.0
@@ -177,11 +177,14 @@ def _fitted(seen_mm: Radii, expected_mm: Radii) -> Radii | None:
 
 
 def _distance_mm(points_lps: NDArray[np.float64], lesion: Mask) -> NDArray[np.float64]:
-    """Distance of points (..., 3) to a lesion, negative inside, cut off beyond `FAR_MM`."""
+    """Distance of points (..., 3) to a lesion's border, negative inside, cut off beyond `FAR_MM`."""
     around = lesion.crop(lesion.box([np.ceil((FAR_MM + 2.0) / step) for step in lesion.grid.spacing_mm]))
-    spacing_mm = around.grid.spacing_mm
-    field = ndimage.distance_transform_edt(~around.array, spacing_mm)
-    field -= ndimage.distance_transform_edt(around.array, spacing_mm)
+    steps_mm = np.reshape(around.grid.spacing_mm, (3, 1, 1, 1))
+    far_mm, nearest = ndimage.distance_transform_edt(~around.array, around.grid.spacing_mm, return_indices=True)
+    way_mm = (nearest - np.indices(around.array.shape)) * steps_mm
+    # The border lies half a voxel, as long as it is that way, before the nearest centre inside.
+    half_mm = 0.5 * np.sqrt(((way_mm * steps_mm) ** 2).sum(axis=0)) / np.maximum(far_mm, min(around.grid.spacing_mm))
+    field = np.where(around.array, -half_mm.max(), far_mm - half_mm)
     index = around.grid.to_index(points_lps.reshape(-1, 3)).T
     distance = ndimage.map_coordinates(field, index, order=1, mode="constant", cval=2.0 * FAR_MM)
     return np.asarray(distance).reshape(points_lps.shape[:-1])
