@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-#: A scanner blurs a border over about this many pixels to each side, and over one slice.
-BLUR_PIXELS = 2
 #: The tissue on either side is the mean of this neighbourhood.
 NEIGHBOURHOOD_MM = 12.0
-#: Where contrast is lower against noise, counting voxels is as exact. Source: benchmarks/figures_measure.py.
-LOWEST_CONTRAST_TO_NOISE = 12.0
+#: Where contrast is lower against noise, nothing tells whether a mask follows the image's border.
+LOWEST_CONTRAST_TO_NOISE = 5.0
 #: Share of the border's voxels that must have that contrast, and lie on the mask's own side of half height: a mask
 #: drawn by hand does not follow the image this closely, and is to be measured as drawn.
 AGREEMENT = 0.97
@@ -21,8 +19,8 @@ AGREEMENT = 0.97
 #: for each one at the border, where places are independent, and as a share of the whole.
 #: Source: bodies of other seeds than those of benchmarks/figures_measure.py.
 ALIKE = 1.6
-BORDER_SD = 0.02
-WHOLE_SD = 0.001
+BORDER_SD = 0.015
+WHOLE_SD = 0.0005
 
 
 def covered(
@@ -43,26 +41,25 @@ def covered(
         Shares are not cut to 0 and 1, for cutting noise would add to their sum. None where the image does not help: too
         little contrast, mixed tissue, no core, or a mask that does not follow the image's border.
     """
-    core, beyond = _shrunk(marked, BLUR_PIXELS), _grown(marked, BLUR_PIXELS)
-    surroundings = _grown(beyond, BLUR_PIXELS) & ~beyond
+    core, beyond = _without_blur(marked), _with_blur(marked)
+    surroundings = _with_blur(beyond) & ~beyond
     least = LOWEST_CONTRAST_TO_NOISE * noise
     if not core.any() or not surroundings.any():
         return None
     outside, inside = float(array[surroundings].mean()), float(array[core].mean())
     if abs(inside - outside) <= least:
         return None
-    deep = _shrunk(marked, 1)
-    blurred = beyond & ~deep
+    blurred = beyond & ~core
     outside_here = _local_mean(array, surroundings, spacing_mm, outside)[blurred]
     contrast = _local_mean(array, core, spacing_mm, inside)[blurred] - outside_here
     share = (array[blurred] - outside_here) / np.where(contrast == 0.0, np.float32(1), contrast)
-    if not _follows(share, contrast, (_grown(marked, 1) & ~deep)[blurred], marked[blurred], noise):
+    border = _grown(marked) & _grown(~marked)
+    if not _follows(share, contrast, border[blurred], marked[blurred], noise):
         return None
-    total = float(share.sum(dtype=np.float64))
-    voxels = np.count_nonzero(deep) + total
-    chance = np.sqrt([share.size, total**2 / np.count_nonzero(core)])
+    total, cores = float(share.sum(dtype=np.float64)), np.count_nonzero(core)
+    chance = np.sqrt([share.size, total**2 / cores])
     chance *= ALIKE * noise / float(np.median(np.abs(contrast)))
-    return voxels, float(np.linalg.norm([*chance, BORDER_SD * np.sqrt(share.size), WHOLE_SD * voxels]))
+    return cores + total, float(np.linalg.norm([*chance, BORDER_SD * np.sqrt(share.size), WHOLE_SD * (cores + total)]))
 
 
 def _follows(
@@ -79,21 +76,24 @@ def _follows(
     return bool(sure.any() and np.mean((share > 0.5)[sure] == marked[sure]) >= AGREEMENT)
 
 
-def _shrunk(marked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """What is farther inside than so many pixels and one slice; beyond the array is outside."""
-    return ~_grown(~np.pad(marked, 1), pixels)[1:-1, 1:-1, 1:-1]
+def _without_blur(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is farther inside than a scanner blurs a border; beyond the array is outside."""
+    return ~_with_blur(~np.pad(marked, 1))[1:-1, 1:-1, 1:-1]
 
 
-def _grown(marked: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """What is no farther than so many pixels and one slice. Shifts are far quicker than a filter's windows."""
-    for axis, steps in enumerate((1, pixels, pixels)):
-        for _ in range(steps):
-            ahead, grown = np.moveaxis(marked, axis, 0), marked.copy()
-            into = np.moveaxis(grown, axis, 0)
-            into[1:] |= ahead[:-1]
-            into[:-1] |= ahead[1:]
-            marked = grown
-    return marked
+def _with_blur(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What a scanner blurs a border over: two steps to neighbours, of which one may be to another slice."""
+    return _grown(_grown(marked), across_slices=False)
+
+
+def _grown(marked: NDArray[np.bool_], *, across_slices: bool = True) -> NDArray[np.bool_]:
+    """With the neighbours that share a face. Shifts are far quicker than a filter's windows."""
+    grown = marked.copy()
+    for axis in (0, 1, 2) if across_slices else (1, 2):
+        ahead, into = np.moveaxis(marked, axis, 0), np.moveaxis(grown, axis, 0)
+        into[1:] |= ahead[:-1]
+        into[:-1] |= ahead[1:]
+    return grown
 
 
 def _local_mean(

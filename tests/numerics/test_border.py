@@ -40,7 +40,7 @@ def test_a_mask_that_does_not_follow_the_image_is_left_as_drawn(lesion):
 
 def test_an_image_without_contrast_is_not_asked(lesion):
     _, image, marked, spacing_mm = lesion
-    assert covered(image, marked, spacing_mm, 20.0) is None
+    assert covered(image, marked, spacing_mm, 40.0) is None
 
 
 def test_a_lesion_without_a_core_is_not_corrected(lesion):
