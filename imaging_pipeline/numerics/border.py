@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 #: The tissue on either side is the mean of this neighbourhood; it changes slowly, so every so manieth pixel's is taken.
 NEIGHBOURHOOD_MM = 12.0
 APART_PIXELS = 4
+#: Slices, rows and columns beyond a mask that are looked at.
+REACH_VOXELS = (2, 4, 4)
 #: Where contrast is lower against noise, nothing tells whether a mask follows the image's border.
 LOWEST_CONTRAST_TO_NOISE = 5.0
 #: Share of the border's voxels that must have that contrast, and lie on the mask's own side of half height: a mask
@@ -89,10 +91,13 @@ def _with_blur(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _grown(marked: NDArray[np.bool_], *, across_slices: bool = True) -> NDArray[np.bool_]:
     """With the neighbours that share a face. Shifts are far quicker than a filter's windows."""
     grown = marked.copy()
-    for axis in (0, 1, 2) if across_slices else (1, 2):
-        ahead, into = np.moveaxis(marked, axis, 0), np.moveaxis(grown, axis, 0)
-        into[1:] |= ahead[:-1]
-        into[:-1] |= ahead[1:]
+    if across_slices:
+        grown[1:] |= marked[:-1]
+        grown[:-1] |= marked[1:]
+    grown[:, 1:] |= marked[:, :-1]
+    grown[:, :-1] |= marked[:, 1:]
+    grown[:, :, 1:] |= marked[:, :, :-1]
+    grown[:, :, :-1] |= marked[:, :, 1:]
     return grown
 
 

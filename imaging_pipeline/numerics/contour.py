@@ -72,9 +72,9 @@ def _share_off_middle(curves: Points, stepped: Points) -> Points:
 
     Along the grid's axis nearer to its normal, for on that axis the two centres are a pixel apart.
     """
-    rows, columns = np.moveaxis(np.roll(curves, -1, axis=1) - np.roll(curves, 1, axis=1), 2, 0)
-    down, right = np.moveaxis(curves - stepped, 2, 0)
-    across = np.abs(down * columns - right * rows)
+    along, away = np.roll(curves, -1, axis=1) - np.roll(curves, 1, axis=1), curves - stepped
+    rows, columns = along[..., 0], along[..., 1]
+    across = np.abs(away[..., 0] * columns - away[..., 1] * rows)
     return np.asarray(np.mean(across > OFF_MIDDLE_PIXELS * np.maximum(np.abs(rows), np.abs(columns)), axis=1))
 
 
@@ -87,9 +87,12 @@ def _rounding(polygon: Points) -> tuple[Points, Points]:
 
 
 def _resampled(polygon: Points) -> Points:
-    """As many points at equal steps along a closed polygon, the last not repeating the first."""
+    """About as many points at equal steps along a closed polygon, the last not repeating the first.
+
+    A multiple of 16 of them, for Fourier transforms of prime length are slow.
+    """
     length = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(polygon, axis=0).T))])
-    steps = np.linspace(0.0, length[-1], max(32, len(polygon)), endpoint=False)
+    steps = np.linspace(0.0, length[-1], max(32, -(-len(polygon) // 16) * 16), endpoint=False)
     return np.column_stack([np.interp(steps, length, part) for part in polygon.T])
 
 

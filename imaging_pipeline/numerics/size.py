@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from imaging_pipeline.domain.geometry import Grid, Space, as_point
-from imaging_pipeline.numerics.border import covered
+from imaging_pipeline.numerics.border import REACH_VOXELS, covered
 from imaging_pipeline.numerics.calipers import Axes, axes
 from imaging_pipeline.numerics.mesh import farthest_on_mesh, mesh_area_mm2, outermost_centres
 from imaging_pipeline.numerics.uncertainty import Estimate, shell_sides, within
@@ -51,7 +51,11 @@ def sizes(
     box = _box_of(marked)
     own, place = marked[box], grid.crop(box)
     in_plane = _diameters(axes(own, place), _missed_between_slices(marked), place)
-    return {**in_plane, **_mesh_sizes(own, place), "volume": _volume(marked, grid, array, noise)}
+    near = tuple(
+        slice(max(0, part.start - more), part.stop + more) for part, more in zip(box, REACH_VOXELS, strict=True)
+    )
+    volume = _volume(marked[near].copy(), grid, None if array is None else array[near].copy(), noise)
+    return {**in_plane, **_mesh_sizes(own, place), "volume": volume}
 
 
 def sizes_in_plane(marked: NDArray[np.bool_], grid: Grid) -> dict[str, Estimate]:
